@@ -1,0 +1,202 @@
+"""Alignment, head pose and expression: pure functions on arrays.
+
+The model frame of a face: x to the right of the image, y down, z away from the
+camera; the unit is the distance between the outer eye corners of the mean face;
+the origin is the middle of the mean face's mesh. A camera sees it in weak
+perspective: ``pixel = scale * (R @ point)[:2] + center``.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from deid_ros.faces import EXPRESSION
+from deid_ros.resources import share_path
+
+__all__ = [
+    "MAX_PATCH", "MESH_TO_IBUG68", "OVAL", "Pose", "face_hull", "fit_pose",
+    "frontalise", "measure_expression", "patch_sizes", "patch_squares", "project",
+    "reference_mesh", "rotation", "square_around",
+]
+
+#: Longest side of a surrogate patch in pixels; larger faces are scaled up.
+MAX_PATCH = 512
+
+#: A patch's side in model units: room for the wide mask at any head pose.
+PATCH_UNITS = 3.0
+
+#: The 68 points of the iBUG order (300-W annotation scheme: jaw 17, brows 10,
+#: nose 9, eyes 12, lips 20) as indices into the 468 points of the face mesh.
+MESH_TO_IBUG68 = np.array([
+    162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389,
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,
+    168, 197, 5, 4, 98, 97, 2, 326, 327,
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
+    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181,
+    78, 82, 13, 312, 308, 317, 14, 87,
+])
+
+#: The outline of the mesh, clockwise in the image from the top of the forehead.
+OVAL = np.array([
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400,
+    377, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67,
+    109,
+])
+
+# Points that hardly move with the expression: they carry the pose.
+_RIGID = np.array([
+    10, 338, 109, 297, 67, 332, 103, 284, 54, 251, 21, 389, 162, 356, 127, 454, 234,
+    168, 6, 197, 195, 5, 4, 1, 2, 98, 327, 33, 133, 362, 263, 123, 352, 116, 345, 151, 9,
+])
+
+_EYES = ((33, 133, ((159, 145), (158, 153), (160, 144))),
+         (362, 263, ((386, 374), (385, 380), (387, 373))))
+_BROWS = ((70, 63, 105, 66, 107), (336, 296, 334, 293, 300))
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """Where a head is: angles in degrees, scale in px per model unit, center in px."""
+
+    yaw: float
+    pitch: float
+    roll: float
+    scale: float
+    center: tuple[float, float]
+
+
+@functools.cache
+def reference_mesh() -> np.ndarray:
+    """The mean face: float32 (468, 3) in model units, upright and symmetric."""
+    with np.load(share_path("models", "face_mesh.npz"), allow_pickle=False) as file:
+        mesh = file["reference"].astype(np.float32)
+    mesh.setflags(write=False)
+    return mesh
+
+
+def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """The rotation matrix (3, 3), float64, of a head pose in degrees.
+
+    Positive yaw turns the face to the right of the image, positive pitch lifts
+    it, positive roll tilts it clockwise. All zero is the frontal face.
+    """
+    y, p, r = np.radians([yaw, pitch, roll])
+    turn = np.array([[np.cos(y), 0, -np.sin(y)], [0, 1, 0], [np.sin(y), 0, np.cos(y)]])
+    lift = np.array([[1, 0, 0], [0, np.cos(p), np.sin(p)], [0, -np.sin(p), np.cos(p)]])
+    tilt = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
+    return tilt @ lift @ turn
+
+
+def _angles(matrix: np.ndarray) -> tuple[float, float, float]:
+    """Yaw, pitch and roll in degrees of ``rotation``'s matrix (3, 3)."""
+    # tilt @ lift @ turn: the last row is free of roll, the second column of yaw.
+    pitch = np.arcsin(np.clip(-matrix[2, 1], -1, 1))
+    yaw = np.arctan2(matrix[2, 0], matrix[2, 2])
+    roll = np.arctan2(-matrix[0, 1], matrix[1, 1])
+    return tuple(float(a) for a in np.degrees([yaw, pitch, roll]))
+
+
+def fit_pose(mesh: np.ndarray, reference: np.ndarray | None = None) -> Pose:
+    """The similarity that takes the reference face onto a mesh, by least squares.
+
+    Args:
+        mesh: float (468, 3), pixels, z in the same unit.
+        reference: float (468, 3) in model units; the mean face by default.
+
+    Umeyama, "Least-squares estimation of transformation parameters between two
+    point patterns", PAMI 1991, on the points that the expression hardly moves.
+    """
+    reference = reference_mesh() if reference is None else reference
+    source, target = reference[_RIGID].astype(np.float64), mesh[_RIGID].astype(np.float64)
+    source_mean, target_mean = source.mean(0), target.mean(0)
+    source, target = source - source_mean, target - target_mean
+    u, s, vt = np.linalg.svd(target.T @ source)
+    flip = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+    matrix = (u * flip) @ vt
+    scale = float((s * flip).sum() / max((source ** 2).sum(), 1e-12))
+    center = target_mean - scale * matrix @ source_mean
+    return Pose(*_angles(matrix), scale=scale, center=(float(center[0]), float(center[1])))
+
+
+def project(points: np.ndarray, pose: Pose) -> np.ndarray:
+    """Model points (n, 3) to the image: (n, 3), x and y in px, z in px (depth)."""
+    out = pose.scale * points @ rotation(pose.yaw, pose.pitch, pose.roll).T
+    out[:, :2] += pose.center
+    return out
+
+
+def frontalise(mesh: np.ndarray, pose: Pose) -> np.ndarray:
+    """A mesh (468, 3) in pixels back to the model frame: position and pose removed.
+
+    The depth of the result has zero mean difference to the reference's depth.
+    """
+    centred = np.asarray(mesh, np.float64).copy()
+    centred[:, :2] -= pose.center
+    out = centred @ rotation(pose.yaw, pose.pitch, pose.roll) / max(pose.scale, 1e-6)
+    out[:, 2] += reference_mesh()[_RIGID, 2].mean() - out[_RIGID, 2].mean()
+    return out
+
+
+def measure_expression(mesh: np.ndarray, pose: Pose | None = None) -> np.ndarray:
+    """The expression of a mesh as the float32 numbers of ``faces.EXPRESSION``.
+
+    Args:
+        mesh: float (468, 3); in pixels with its ``pose``, or without a pose a mesh
+            in the model frame.
+    """
+    m = np.asarray(mesh, np.float64) if pose is None else frontalise(mesh, pose)
+    unit = max(np.linalg.norm(m[263] - m[33]), 1e-6)
+    lips = (m[13, 1] + m[14, 1]) / 2
+    corners = (m[61, 1] + m[291, 1]) / 2
+    eyes = [np.mean([m[b, 1] - m[a, 1] for a, b in pairs]) for _, _, pairs in _EYES]
+    brows = [(m[inner, 1] + m[outer, 1]) / 2 - m[list(points), 1].mean()
+             for (inner, outer, _), points in zip(_EYES, _BROWS)]
+    values = np.array([m[14, 1] - m[13, 1], np.linalg.norm(m[291] - m[61]),
+                       lips - corners, *eyes, *brows]) / unit
+    assert values.shape == (len(EXPRESSION),)
+    return values.astype(np.float32)
+
+
+def square_around(box: np.ndarray, factor: float) -> tuple[float, float, float]:
+    """Centre x, centre y and side (px) of the square ``factor`` times a box's long side."""
+    x, y, w, h = (float(v) for v in box)
+    return x + w / 2, y + h / 2, factor * max(w, h)
+
+
+def patch_squares(faces: np.ndarray) -> np.ndarray:
+    """The axis-aligned square of the frame that each face's surrogate patch fills.
+
+    Args:
+        faces: N rows of ``FACE``.
+
+    Returns:
+        int32 (N, 3): left, top and side in pixels; it may reach beyond the frame.
+    """
+    # Even the far corner of a nonsense pose must not make a giant patch.
+    side = np.clip(np.nan_to_num(PATCH_UNITS * faces["scale"]), 4, 16384)
+    center = np.clip(np.nan_to_num(faces["center"]), -1e6, 1e6)
+    corner = np.floor(center - side[:, None] / 2)
+    return np.column_stack([corner, np.ceil(side)]).astype(np.int32).reshape(-1, 3)
+
+
+def patch_sizes(squares: np.ndarray) -> np.ndarray:
+    """The side in pixels, int32 (N,), at which each patch is rendered."""
+    return np.minimum(squares[:, 2], MAX_PATCH).astype(np.int32)
+
+
+def face_hull(face: np.ndarray) -> np.ndarray:
+    """The outline of one face in the frame: float32 (n, 2) px, convex, clockwise.
+
+    It holds the landmarks and the mean face's outline at this face's pose, so the
+    forehead up to the top of the mesh lies inside.
+    """
+    import cv2  # here, for those who need the arithmetic alone
+
+    pose = Pose(float(face["yaw"]), float(face["pitch"]), float(face["roll"]),
+                float(face["scale"]), tuple(float(c) for c in face["center"]))
+    outline = project(reference_mesh()[OVAL], pose)[:, :2]
+    points = np.vstack([face["landmarks"].reshape(68, 2), outline]).astype(np.float32)
+    return cv2.convexHull(points)[:, 0]
