@@ -1,0 +1,158 @@
+"""What every parameter means: description, unit, type, range, choices.
+
+One table for everybody: the nodes make their ROS descriptors from it, the
+command line its help, ``config.load`` its checks, and a test compares it with
+``config/pipeline.yaml``, which alone holds the defaults, and with the README.
+Pure Python, no imports beyond the standard library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["BUILTIN", "PARAMETERS", "Parameter", "help_of", "parameter"]
+
+#: Parameters (and prefixes of parameters) that every ROS node has of itself.
+#: They may stand in a user's file and are handed on unchecked.
+BUILTIN = ("use_sim_time", "qos_overrides", "start_type_description_service")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of one node.
+
+    Attributes:
+        kind: ``bool``, ``int``, ``float``, ``str`` or ``list`` (of ``str``).
+        description: one sentence without the final stop.
+        unit: unit of the value, '' where it has none.
+        minimum, maximum: inclusive bounds of numbers.
+        choices: the only values allowed (of each item, for a list), or ().
+        live: whether it may be changed while the node runs.
+    """
+
+    kind: type
+    description: str
+    unit: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words: '0.0 to 1.0', 'one of a, b'."""
+        if self.choices:
+            if self.kind is list:
+                return f"a list from {', '.join(self.choices)}"
+            return f"one of {', '.join(self.choices)}"
+        if self.minimum is not None or self.maximum is not None:
+            unit = f" {self.unit}" if self.unit else ""
+            word = {int: "a whole number ", float: "a number "}.get(self.kind, "")
+            return f"{word}from {self.minimum} to {self.maximum}{unit}"
+        return {bool: "true or false", int: "a whole number", float: "a number",
+                str: "a text", list: "a list of texts"}[self.kind]
+
+
+_IMAGE_TOPIC = Parameter(
+    str, "Camera topic; a name that ends in /compressed is read as CompressedImage")
+_EXTRACTORS = ("dlib_resnet", "vggface")
+
+#: node -> parameter -> what it is. The order is that of ``config/pipeline.yaml``.
+PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
+    "detector": {
+        "image_topic": _IMAGE_TOPIC,
+        "detector": Parameter(
+            list, "Detectors whose union is covered",
+            choices=("viola_jones", "ssd", "centerface", "dlib_hog")),
+        "threshold": Parameter(
+            float, "Least score of a detection; lower covers more, also what is no face",
+            minimum=0.0, maximum=1.0),
+        "margin": Parameter(
+            float, "The covered box grows by this part of its size on every side",
+            minimum=0.0, maximum=2.0),
+        "min_surrogate_px": Parameter(
+            int, "Smaller faces are covered with an obfuscation, not with a surrogate",
+            unit="px", minimum=0, maximum=4096),
+        "carry_frames": Parameter(
+            int, "How long a face that the detector misses stays covered where it is predicted",
+            unit="frames", minimum=0, maximum=3600),
+        "extractor": Parameter(
+            str, "The extractor that chips are cut for; the matcher's must be the same",
+            choices=_EXTRACTORS),
+    },
+    "matcher": {
+        "gallery": Parameter(
+            str, "Gallery file, absolute or relative to the installed share folder"),
+        "extractor": Parameter(
+            str, "What turns a chip into an embedding; the gallery's must be the same",
+            choices=_EXTRACTORS),
+        "extractor_weights": Parameter(
+            str, "Weights file of your own; needed by vggface, ignored by dlib_resnet"),
+        "policy": Parameter(
+            str, "How a surrogate identity is chosen: independent is a random draw per track; "
+            "nearest, the paper's, leaks against a modern face recogniser",
+            choices=("independent", "nearest")),
+        "mix": Parameter(
+            int, "Gallery identities blended in one surrogate; at most the size of the gallery",
+            unit="identities", minimum=1, maximum=1000),
+        "preserve": Parameter(
+            list, "What a surrogate keeps of the person; ['none'] for nothing",
+            choices=("sex", "none")),
+        "key": Parameter(
+            str, "Given, the same input gets the same surrogates again; empty: a fresh one "
+            "per run"),
+    },
+    "generator": {
+        "generator": Parameter(
+            str, "Exported generator, absolute or relative to the installed share folder"),
+    },
+    "replacer": {
+        "image_topic": _IMAGE_TOPIC,
+        "replace": Parameter(
+            str, "What covers a face",
+            choices=("surrogate", "blur", "pixelate", "solid")),
+        "blend": Parameter(
+            str, "How a surrogate is blended in: gaussian is a weighted mask, inplace works "
+            "on gradients",
+            choices=("gaussian", "inplace")),
+        "deadline_ms": Parameter(
+            float, "Later than this a face without surrogate is covered flat and a frame "
+            "without face table is withheld",
+            unit="ms", minimum=1.0, maximum=60000.0),
+        "queue": Parameter(
+            int, "Frames that wait for their tables at most; the oldest is withheld beyond",
+            unit="frames", minimum=1, maximum=1000),
+    },
+    "video_source": {
+        "source": Parameter(str, "A video file, a folder of images or a V4L2 index"),
+        "image_topic": _IMAGE_TOPIC,
+        "rate": Parameter(float, "Frames published a second",
+                          unit="Hz", minimum=0.1, maximum=1000.0),
+        "loop": Parameter(bool, "Begin again at the end of the source"),
+    },
+    "recorder": {
+        "topics": Parameter(list, "Topics to record"),
+        "output": Parameter(str, "Folder of the rosbag2 to write; it must not exist yet"),
+        "storage": Parameter(str, "File format of the rosbag2", choices=("mcap", "sqlite3")),
+    },
+}
+
+
+def parameter(node: str, name: str) -> Parameter:
+    """The entry of one parameter; ``KeyError`` where there is none."""
+    return PARAMETERS[node][name]
+
+
+def help_of(node: str, name: str) -> str:
+    """Description, unit and allowed values in one line, for the command line.
+
+    ``%`` is doubled, as argparse wants it.
+    """
+    entry = PARAMETERS[node][name]
+    words = entry.description
+    if entry.choices or entry.minimum is not None:
+        words += f" ({entry.allowed})"
+    elif entry.unit:
+        words += f" ({entry.unit})"
+    return words.replace("%", "%%")
