@@ -1,0 +1,64 @@
+"""Command-line options made from the table of parameters.
+
+An option's help, type and choices come from ``parameters.py``, its default from
+``config/pipeline.yaml``: ``None`` in the parsed arguments means 'not given'.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from deid_ros.config import Config, defaults, load
+from deid_ros.parameters import PARAMETERS, help_of
+
+__all__ = ["add_config", "add_parameter", "config_of", "overrides_of"]
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """``--config FILE``: a ROS parameter file laid over the defaults."""
+    parser.add_argument("--config", metavar="FILE",
+                        help="ROS parameter file (as config/pipeline.yaml) laid over the "
+                             "defaults; options of this command go before it")
+
+
+def add_parameter(parser: argparse.ArgumentParser, node: str, name: str,
+                  flag: str | None = None) -> None:
+    """``--name VALUE`` for the parameter ``name`` of ``node``.
+
+    The values are checked by ``config_of``, with every other setting.
+    """
+    entry = PARAMETERS[node][name]
+    default = defaults()[node][name]
+    shown = ",".join(default) if isinstance(default, list) else default
+    text = help_of(node, name) + f" [{shown}]" if shown != "" else help_of(node, name)
+    options: dict[str, Any] = {"dest": f"{node}.{name}", "default": None, "help": text}
+    if entry.kind is bool:
+        options["action"] = argparse.BooleanOptionalAction
+    else:
+        metavar = "LIST" if entry.kind is list else name.rsplit("_", 1)[-1].upper()
+        options |= {"type": entry.kind if entry.kind in (int, float) else str,
+                    "metavar": metavar}
+    parser.add_argument(flag or "--" + name.replace("_", "-"), **options)
+
+
+def overrides_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """node -> parameter -> value of the options that were given.
+
+    A parameter that two nodes must share (``extractor``, ``image_topic``) is set
+    for every node that has it.
+    """
+    overrides: dict[str, dict[str, Any]] = {}
+    for key, value in vars(args).items():
+        node, dot, name = key.partition(".")
+        if not dot or value is None:
+            continue
+        shared = name in ("extractor", "image_topic")
+        for other in [n for n in PARAMETERS if name in PARAMETERS[n]] if shared else [node]:
+            overrides.setdefault(other, {})[name] = value
+    return overrides
+
+
+def config_of(args: argparse.Namespace) -> Config:
+    """The configuration that ``--config`` and the given options ask for."""
+    return load(getattr(args, "config", None), overrides_of(args))
