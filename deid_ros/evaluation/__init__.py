@@ -1,0 +1,1 @@
+"""Evaluation: how anonymous the output is, and what it is still good for."""
