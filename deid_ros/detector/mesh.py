@@ -26,6 +26,7 @@ MESH_POINTS = 468
 _SIZE = 192           # side of the network's input, px
 _ROI_SCALE = 1.5      # side of the square divided by the face's long side
 _EYE_CORNERS = (33, 263)   # outer corners: left, right in the image
+_LOOKS = 3                 # at most; nearly always one or two
 # A square that moved, grew or turned by less than this gives the same points.
 _SHIFT, _GROWTH, _TURN = 0.04, 1.06, 4.0
 
@@ -49,8 +50,8 @@ class FaceMesh:
                          key=lambda tensor: int(np.prod(tensor["shape"])))
         self._score, self._points = (tensor["index"] for tensor in (outputs[0], outputs[-1]))
 
-    def locate(self, frame: np.ndarray,
-               detections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def locate(self, frame: np.ndarray, detections: np.ndarray, *,
+               squares: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Find the mesh of each detected face.
 
         Args:
@@ -58,6 +59,9 @@ class FaceMesh:
             detections: N rows of ``faces.DETECTION``; ``box`` may reach beyond
                 the frame, ``angle`` (degrees, clockwise in the image) turns the
                 square that the network sees.
+            squares: where known from the frame before, ``mesh_squares`` (N, 4) to
+                start from; a row with NaN begins with its detection. Spares the
+                second look at most faces.
 
         Returns:
             ``(meshes, confidence)``: float32 (N, 468, 3), x and y in pixels of
@@ -70,15 +74,21 @@ class FaceMesh:
         confidence = np.zeros(count, np.float32)
         if not count:
             return meshes, confidence
-        squares = detection_squares(detections)
+        seen = detection_squares(detections)
+        if squares is not None:
+            known = np.isfinite(squares).all(axis=1)
+            seen[known] = squares[known]
         for i in range(count):
-            meshes[i], confidence[i] = self._run(frame, squares[i])
-        again = mesh_squares(meshes)
-        for i in np.flatnonzero(_differ(squares, again)):
-            mesh, score = self._run(frame, again[i])
-            # A second square that lost the face (it drifted off) is not kept.
-            if score >= 0.5 * confidence[i]:
-                meshes[i], confidence[i] = mesh, score
+            meshes[i], confidence[i] = self._run(frame, seen[i])
+            for _ in range(_LOOKS - 1):
+                square = mesh_squares(meshes[i:i + 1])
+                if not _differ(seen[i:i + 1], square)[0]:
+                    break
+                mesh, score = self._run(frame, square[0])
+                # A second square that lost the face (it drifted off) is not kept.
+                if score < 0.5 * confidence[i]:
+                    break
+                meshes[i], confidence[i], seen[i] = mesh, score, square[0]
         return meshes, confidence
 
     def _run(self, frame: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, float]:

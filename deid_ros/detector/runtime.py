@@ -1,7 +1,8 @@
-"""Loading networks: LiteRT interpreters, and the frame check every back end makes."""
+"""What the back ends share: loading networks, checking frames, fitting boxes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from deid_ros.errors import FrameError, ModelError
 from deid_ros.resources import model_path
 
-__all__ = ["check_frame", "tflite_interpreter"]
+__all__ = ["check_frame", "fit_box", "import_dlib", "onnx_session", "tflite_interpreter"]
 
 
 def check_frame(frame: Any) -> np.ndarray:
@@ -42,3 +43,75 @@ def tflite_interpreter(name: str, *, num_threads: int = 1) -> Any:
     interpreter = Interpreter(str(path), num_threads=num_threads)
     interpreter.allocate_tensors()
     return interpreter
+
+
+def onnx_session(model: bytes, *, num_threads: int,
+                 providers: Sequence[str] | None = None) -> Any:
+    """An ONNX Runtime session of a model in memory.
+
+    Args:
+        model: the bytes of an ONNX file.
+        num_threads: within one operator.
+        providers: in order of preference; None: CUDA where the installed
+            runtime has it, else the CPU.
+
+    Raises:
+        ModelError: ONNX Runtime is missing or refuses the model.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelError(f"The detector 'centerface' needs the package onnxruntime ({error}); "
+                         "bring it with: pip install onnxruntime") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads that spin between frames steal the core from the other nodes.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if providers is None:
+        present = onnxruntime.get_available_providers()
+        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider")
+                     if name in present]
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=list(providers))
+    except Exception as error:
+        raise ModelError(f"ONNX Runtime {onnxruntime.__version__} refuses the model of "
+                         f"{len(model)} bytes ({error}); bring its file again.") from None
+
+
+def import_dlib() -> Any:
+    """The module dlib, imported where it is needed.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    try:
+        import dlib
+    except ImportError as error:
+        raise ModelError(f"dlib cannot be imported ({error}); bring it with: "
+                         "pip install dlib-bin") from None
+    return dlib
+
+
+def fit_box(boxes: np.ndarray, angles: np.ndarray | float,
+            fit: tuple[float, float, float, float]) -> np.ndarray:
+    """Bring one back end's boxes to the box that all of them answer with.
+
+    Args:
+        boxes: (N, 4) x, y, width, height as the network was trained.
+        angles: (N,) in-plane rotation of the faces, degrees clockwise, or 0.
+        fit: shift right and down in parts of the box's width and height, in the
+            axes of the upright face; factors of width and height.
+
+    Returns:
+        float64 (N, 4).
+    """
+    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+    right, down, wide, high = fit
+    turn = np.radians(np.broadcast_to(angles, len(boxes)))
+    shift = np.stack([right * np.cos(turn) - down * np.sin(turn),
+                      right * np.sin(turn) + down * np.cos(turn)], axis=-1)
+    center = boxes[:, :2] + boxes[:, 2:] * (0.5 + shift)
+    extent = boxes[:, 2:] * (wide, high)
+    return np.concatenate([center - extent / 2, extent], axis=1)

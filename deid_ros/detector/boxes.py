@@ -1,0 +1,99 @@
+"""Arithmetic of boxes: overlap, suppression, union. Pure functions on arrays.
+
+A box is x, y, width, height in pixels; boxes are float arrays (N, 4); N = 0 works.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deid_ros.faces import DETECTION
+
+__all__ = ["containment", "iou", "make_detections", "merge_enclosing", "suppress", "unite"]
+
+
+def _intersection(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Areas (N, M) shared by each pair, (N, 1) of the first and (1, M) of the second."""
+    a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum((a[:, :2] + a[:, 2:])[:, None], (b[:, :2] + b[:, 2:])[None])
+    shared = np.clip(high - low, 0.0, None).prod(axis=-1)
+    return shared, a[:, 2:].prod(axis=1)[:, None], b[:, 2:].prod(axis=1)[None]
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of each pair, float64 (N, M)."""
+    shared, area_a, area_b = _intersection(a, b)
+    return shared / np.maximum(area_a + area_b - shared, 1e-9)
+
+
+def containment(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The part of the smaller box that lies in the other, float64 (N, M)."""
+    shared, area_a, area_b = _intersection(a, b)
+    return shared / np.maximum(np.minimum(area_a, area_b), 1e-9)
+
+
+def suppress(boxes: np.ndarray, scores: np.ndarray, *, limit: float = 0.3) -> list[np.ndarray]:
+    """Greedy non-maximum suppression.
+
+    Args:
+        boxes: (N, 4).
+        scores: (N,), higher is better.
+        limit: a box that overlaps a better one by more (IoU) goes with it.
+
+    Returns:
+        One index array for each box kept, by descending score: the box itself
+        first, then those that went with it.
+    """
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    overlaps = iou(boxes, boxes) > limit
+    groups = []
+    free = np.ones(len(order), bool)
+    for i in order:
+        if free[i]:
+            members = order[free[order] & overlaps[i, order] & (order != i)]
+            groups.append(np.concatenate([[i], members]).astype(np.intp))
+            free[members] = free[i] = False
+    return groups
+
+
+def unite(boxes: np.ndarray) -> np.ndarray:
+    """The box (4,) that encloses N >= 1 boxes (N, 4)."""
+    boxes = np.asarray(boxes)
+    low = boxes[:, :2].min(axis=0)
+    return np.concatenate([low, (boxes[:, :2] + boxes[:, 2:]).max(axis=0) - low])
+
+
+def make_detections(boxes: np.ndarray, scores: np.ndarray,
+                    angles: np.ndarray | float = 0.0) -> np.ndarray:
+    """Rows of ``faces.DETECTION`` by descending score; boxes without area are dropped."""
+    boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
+    rows = np.zeros(len(boxes), DETECTION)
+    rows["box"], rows["angle"] = boxes, angles
+    rows["score"] = np.clip(scores, 0.0, 1.0)
+    rows = rows[np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)]
+    return rows[np.argsort(-rows["score"], kind="stable")]
+
+
+def merge_enclosing(detections: np.ndarray, *, limit: float = 0.35) -> np.ndarray:
+    """Unite the detections of several back ends: no pixel that one found is lost.
+
+    Rows that overlap by more than ``limit`` (IoU), or lie almost whole within
+    another, become one row with the box that encloses them, the best score, and
+    the angle of the best row that knows one.
+    """
+    rows = detections[np.argsort(-detections["score"], kind="stable")]
+    boxes = rows["box"]
+    same = (iou(boxes, boxes) > limit) | (containment(boxes, boxes) > 0.8)
+    out = []
+    free = np.ones(len(rows), bool)
+    for i in range(len(rows)):
+        if free[i]:
+            members = np.flatnonzero(free & same[i])
+            row = rows[i].copy()
+            row["box"] = unite(boxes[members])
+            known = rows["angle"][members]
+            row["angle"] = known[known != 0][0] if (known != 0).any() else 0.0
+            out.append(row)
+            free[members] = False
+    return np.array(out, DETECTION)

@@ -1,0 +1,250 @@
+"""The detector stage as one call: frame in, face table and chips out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from deid_ros.detector.boxes import iou, unite
+from deid_ros.detector.chips import CHIP_SIZES, cut_chips
+from deid_ros.detector.clock import CutDetector, FrameClock
+from deid_ros.detector.interfaces import Detector
+from deid_ros.detector.mesh import FaceMesh, mesh_squares
+from deid_ros.detector.registry import create_detector
+from deid_ros.detector.runtime import check_frame
+from deid_ros.detector.tracker import Track, Tracker
+from deid_ros.errors import DetectorError
+from deid_ros.faces import CHIP_NONE, DETECTION, empty_faces
+from deid_ros.geometry import MESH_TO_IBUG68, fit_pose, measure_expression
+
+__all__ = ["FaceFinder", "Found"]
+
+# The mesh network's belief above which its points are used, and above which
+# they may carry a surrogate.
+_USABLE, _TRUSTED = 0.3, 0.6
+# Mesh and detection must overlap by this much (IoU) to be of the same face.
+_AGREE = 0.35
+_MAX_YAW = 80.0          # degrees: beyond, half of the mesh is guesswork
+# A better chip is cut when the first was poor, and no more often than this.
+_CHIPS, _POOR, _BETTER = 3, 60.0, 1.8
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of the faces of one frame.
+
+    ``faces``: N rows of ``faces.FACE``. ``chips``: BGR uint8 (M, S, S, 3), M <= N,
+    to which ``faces['chip']`` points.
+    """
+
+    faces: np.ndarray
+    chips: np.ndarray
+
+
+class FaceFinder:
+    """Detector, mesh, tracker and chips of one stream of frames.
+
+    Args:
+        detector: names of back ends whose union is found, or a ``Detector``.
+        threshold: least score, 0..1; None: each back end's own.
+        margin: the covered box grows by this part of its size on every side.
+        min_surrogate_px: faces whose long side is smaller are not trusted.
+        carry_frames: frames for which a face that nothing sees stays covered.
+        extractor: what chips are cut for, a key of ``CHIP_SIZES``.
+        max_meshes: faces of one frame, largest first, that get a mesh (a few ms
+            each); the others are found, tracked and not trusted.
+        mesh: a ``FaceMesh`` to share; by default one is made.
+
+    Raises:
+        DetectorError: an unknown detector or extractor.
+        ModelError: a model file or package is missing.
+    """
+
+    def __init__(self, *, detector: str | Sequence[str] | Detector,
+                 threshold: float | None = None, margin: float, min_surrogate_px: int,
+                 carry_frames: int, extractor: str, max_meshes: int = 24,
+                 mesh: FaceMesh | None = None) -> None:
+        if extractor not in CHIP_SIZES:
+            raise DetectorError(f"No chips are known for the extractor '{extractor}'; choose one "
+                                f"of {', '.join(CHIP_SIZES)}.")
+        self.detector = (detector if isinstance(detector, Detector)
+                         else create_detector(detector, threshold=threshold))
+        self.margin = margin
+        self.min_surrogate_px = min_surrogate_px
+        self.extractor = extractor
+        self.max_meshes = max_meshes
+        self._mesh = mesh or FaceMesh()
+        self._tracker = Tracker(carry_frames=carry_frames)
+        self._clock, self._cuts = FrameClock(), CutDetector()
+
+    def reset(self) -> None:
+        """Forget everything but which ids were used: another stream begins."""
+        self._tracker.reset()
+        self._clock, self._cuts = FrameClock(), CutDetector()
+
+    def renew_chips(self) -> None:
+        """Cut a chip of every face again, for a matcher that has forgotten them."""
+        for track in self._tracker.tracks:
+            track.chips, track.chip_quality = 0, 0.0
+
+    def find(self, frame: np.ndarray, *, stamp_ns: int = 0) -> Found:
+        """Find the faces of the next frame.
+
+        Args:
+            frame: BGR uint8 (H, W, 3).
+            stamp_ns: the frame's time in nanoseconds; any value is survived, zero
+                means unknown.
+
+        Raises:
+            FrameError: ``frame`` is not such an array.
+        """
+        check_frame(frame)
+        frames, seconds = self._clock.step(stamp_ns)
+        cut = self._cuts.changed(frame)
+        detections = self.detector.detect(frame)
+        tracker = self._tracker
+        tracker.predict(frames)
+        matched = tracker.match(detections["box"])
+        if cut:
+            matched = self._cut(detections, matched)
+        known = list(tracker.tracks)
+        seen = {int(index) for index in matched if index >= 0}
+        missed = [track for i, track in enumerate(known) if i not in seen]
+
+        tracks, fresh = [], []
+        for row, index in zip(detections, matched, strict=True):
+            fresh.append(index < 0)
+            tracks.append(known[index] if index >= 0 else tracker.add(row["box"], row["score"]))
+        meshes, confidence = self._locate(frame, detections, tracks, missed)
+        for i, (row, track) in enumerate(zip(detections, tracks, strict=True)):
+            if not fresh[i]:
+                tracker.hit(track, row["box"], row["score"], frames)
+            track.angle = float(row["angle"])
+            self._take_mesh(track, meshes[i], float(confidence[i]), row["box"], seconds)
+        for i, track in enumerate(missed, start=len(tracks)):
+            box = mesh_box(meshes[i])
+            held = confidence[i] >= _TRUSTED and iou(box, track.box)[0, 0] > _AGREE
+            tracker.miss(track, frames, box if held else None)
+            self._take_mesh(track, meshes[i], float(confidence[i]) if held else 0.0, track.box,
+                            seconds)
+        tracker.expire(frame.shape)
+        raw = {track.id: row["box"] for track, row in zip(tracks, detections, strict=True)}
+        return self._table(frame, raw)
+
+    def _cut(self, detections: np.ndarray, matched: np.ndarray) -> np.ndarray:
+        """End the tracks of the scene before; one that hardly moved lives on."""
+        tracks = self._tracker.tracks
+        stays = {int(index) for row, index in zip(detections, matched, strict=True)
+                 if index >= 0 and iou(row["box"], tracks[index].box)[0, 0] > 0.5}
+        ended = [track for i, track in enumerate(tracks) if i not in stays]
+        renumbered = {old: new for new, old in enumerate(sorted(stays))}
+        self._tracker.end(ended)
+        return np.array([renumbered.get(int(index), -1) for index in matched], int)
+
+    def _locate(self, frame: np.ndarray, detections: np.ndarray, tracks: list[Track],
+                missed: list[Track]) -> tuple[np.ndarray, np.ndarray]:
+        """Meshes and confidence of the detected faces and of those the detector missed."""
+        lost = np.zeros(len(missed), DETECTION)
+        for row, track in zip(lost, missed, strict=True):
+            row["box"], row["angle"] = track.box, track.angle
+        rows = np.concatenate([detections, lost])
+        squares = np.full((len(rows), 4), np.nan, np.float32)
+        for i, track in enumerate([*tracks, *missed]):
+            if track.mesh is not None and track.confidence >= _TRUSTED:
+                square = mesh_squares(track.mesh[None])[0]
+                # The box just seen is the better guide where the two differ.
+                middle = rows["box"][i, :2] + rows["box"][i, 2:] / 2
+                if np.hypot(*(square[:2] - middle)) < 0.2 * square[2]:
+                    squares[i] = square
+        meshes = np.zeros((len(rows), 468, 3), np.float32)
+        confidence = np.zeros(len(rows), np.float32)
+        side = rows["box"][:, 2:].max(axis=1)
+        # Detected before missed, large before small; too small to be used: none.
+        order = np.lexsort((-side, np.arange(len(rows)) >= len(detections)))
+        order = [i for i in order if side[i] >= 0.75 * self.min_surrogate_px][:self.max_meshes]
+        if order:
+            meshes[order], confidence[order] = self._mesh.locate(
+                frame, rows[order], squares=squares[order])
+        return meshes, confidence
+
+    @staticmethod
+    def _take_mesh(track: Track, mesh: np.ndarray, confidence: float, box: np.ndarray,
+                   seconds: float) -> None:
+        """Keep a face's mesh where it is believable and lies where the face is."""
+        if confidence >= _USABLE and iou(mesh_box(mesh), box)[0, 0] > _AGREE:
+            track.mesh, track.confidence = mesh.copy(), confidence
+            track.steady = track.smoother(mesh, seconds)
+        else:
+            # Its last mesh goes on with the motion, but carries no surrogate.
+            track.confidence = 0.0
+
+    def _table(self, frame: np.ndarray, raw: dict[int, np.ndarray]) -> Found:
+        tracks = self._tracker.tracks
+        faces = empty_faces(len(tracks))
+        cut: list[Track] = []
+        for face, track in zip(faces, tracks, strict=True):
+            box = self._fill(face, track, raw.get(track.id))
+            _place(face, box, frame.shape)
+            if face["trusted"] and self._wants_chip(face, track):
+                face["chip"] = len(cut)
+                cut.append(track)
+        meshes = np.array([track.mesh for track in cut]).reshape(-1, 468, 3)
+        chips = cut_chips(frame, np.array([track.box for track in cut]), meshes, self.extractor)
+        return Found(faces, chips)
+
+    def _fill(self, face: np.ndarray, track: Track, raw: np.ndarray | None) -> np.ndarray:
+        """Fill one row of ``FACE``; its box to be covered (4,), not yet clipped."""
+        face["track_id"], face["score"] = track.id, track.score
+        face["carried"] = track.missed > 0
+        boxes = [track.box] if raw is None else [track.box, raw]
+        if track.confidence >= _USABLE:
+            # Smoothing must not uncover a moving face: both meshes are covered.
+            boxes += [mesh_box(track.mesh), mesh_box(track.steady)]
+        box = unite(np.array(boxes))
+        grown = np.concatenate([box[:2] - self.margin * box[2:],
+                                box[2:] * (1 + 2 * self.margin)])
+        if track.steady is None:
+            # No mesh ever: a frontal pose of the box's size, for outlines only.
+            center = track.box[:2] + track.box[2:] / 2
+            face["scale"], face["center"] = track.box[2:].max() / 1.8, center
+            face["roll"] = track.angle
+            return grown
+        pose = fit_pose(track.steady)
+        face["yaw"], face["pitch"], face["roll"] = pose.yaw, pose.pitch, pose.roll
+        face["scale"], face["center"] = pose.scale, pose.center
+        face["expression"] = measure_expression(track.steady, pose)
+        face["landmarks"] = track.steady[MESH_TO_IBUG68, :2].reshape(-1)
+        face["trusted"] = (
+            track.confidence >= _TRUSTED and abs(pose.yaw) <= _MAX_YAW
+            and max(mesh_box(track.mesh)[2:]) >= self.min_surrogate_px
+            and bool(np.isfinite(face["landmarks"]).all()))
+        return grown
+
+    @staticmethod
+    def _wants_chip(face: np.ndarray, track: Track) -> bool:
+        """Whether to cut a chip: the first, or a much better one after a poor one."""
+        turn = np.cos(np.radians(face["yaw"])) * np.cos(np.radians(face["pitch"]))
+        quality = float(mesh_box(track.mesh)[2:].max() * turn ** 2)
+        if track.chips and (track.chips >= _CHIPS or track.chip_quality > _POOR
+                            or quality < _BETTER * track.chip_quality):
+            return False
+        track.chips += 1
+        track.chip_quality = quality
+        return True
+
+
+def mesh_box(mesh: np.ndarray) -> np.ndarray:
+    """The box (4,) around a mesh (468, 2 or 3)."""
+    low = mesh[:, :2].min(axis=0)
+    return np.concatenate([low, mesh[:, :2].max(axis=0) - low])
+
+
+def _place(face: np.ndarray, box: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Write a box as whole pixels that cover it, at most one frame beyond the frame."""
+    limit = np.array([shape[1], shape[0]], np.float64)
+    low = np.clip(np.floor(np.nan_to_num(box[:2])), -limit, limit)
+    high = np.clip(np.ceil(np.nan_to_num(box[:2] + box[2:])), low, 2 * limit)
+    face["x_offset"], face["y_offset"] = low
+    face["width"], face["height"] = np.maximum(high - low, 1)

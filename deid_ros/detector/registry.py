@@ -1,0 +1,82 @@
+"""The back ends by name, and the union of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from deid_ros.detector.boxes import merge_enclosing
+from deid_ros.detector.interfaces import Detector
+from deid_ros.errors import DetectorError
+
+__all__ = ["DETECTORS", "UnionDetector", "create_detector"]
+
+
+# Each back end is imported when it is made: a robot that runs one of them needs
+# the packages of that one only.
+def _centerface(**options: object) -> Detector:
+    from deid_ros.detector.centerface import CenterFace
+    return CenterFace(**options)  # type: ignore[arg-type]
+
+
+def _ssd(**options: object) -> Detector:
+    from deid_ros.detector.ssd import BlazeFace
+    return BlazeFace(**options)  # type: ignore[arg-type]
+
+
+def _viola_jones(**options: object) -> Detector:
+    from deid_ros.detector.viola_jones import ViolaJones
+    return ViolaJones(**options)  # type: ignore[arg-type]
+
+
+def _dlib_hog(**options: object) -> Detector:
+    from deid_ros.detector.dlib_hog import DlibHog
+    return DlibHog(**options)  # type: ignore[arg-type]
+
+
+#: Name -> maker of a back end; makers take keyword options (``threshold``).
+DETECTORS: dict[str, Callable[..., Detector]] = {
+    "viola_jones": _viola_jones,
+    "ssd": _ssd,
+    "centerface": _centerface,
+    "dlib_hog": _dlib_hog,
+}
+
+
+class UnionDetector:
+    """Several back ends on the same frame; what any of them finds is found."""
+
+    def __init__(self, detectors: Sequence[Detector]) -> None:
+        self.detectors = tuple(detectors)
+        self.name = "+".join(detector.name for detector in self.detectors)
+
+    def detect(self, frame: np.ndarray) -> np.ndarray:
+        """See ``Detector.detect``; boxes of the same face become the one enclosing them."""
+        return merge_enclosing(np.concatenate([d.detect(frame) for d in self.detectors]))
+
+
+def create_detector(names: str | Sequence[str], *, threshold: float | None = None) -> Detector:
+    """Make the detector of a name, or the union of several names.
+
+    Args:
+        names: one or more keys of ``DETECTORS``.
+        threshold: least score, 0..1; None: each back end's own.
+
+    Raises:
+        DetectorError: no name, an unknown one, or a threshold out of range.
+        ModelError: a model or package of a back end is missing.
+    """
+    names = [names] if isinstance(names, str) else list(dict.fromkeys(names))
+    if not names:
+        raise DetectorError("No detector was named; choose one or more of "
+                            f"{', '.join(DETECTORS)}.")
+    for name in names:
+        if name not in DETECTORS:
+            raise DetectorError(f"There is no detector called '{name}'; choose one or more of "
+                                f"{', '.join(DETECTORS)}.")
+    if threshold is not None and not 0.0 <= threshold <= 1.0:
+        raise DetectorError(f"The detector's threshold must lie in 0..1, got {threshold}.")
+    options = {} if threshold is None else {"threshold": float(threshold)}
+    made = [DETECTORS[name](**options) for name in names]
+    return made[0] if len(made) == 1 else UnionDetector(made)
