@@ -1,0 +1,172 @@
+"""Give a surrogate the colours and the light of the face it replaces.
+
+Only quantities of low order pass from the source: a mean colour, a contrast, and
+a light that changes over the face like a polynomial of second degree. None of
+them can carry the features of the source.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+__all__ = ["ColourFit", "fit_colour", "skin_cells"]
+
+#: Weights of blue, green, red in the luminance (ITU-R BT.601).
+_LUMA = np.array([0.114, 0.587, 0.299], np.float32)
+
+# Limits of what the source may do to the surrogate.
+_CONTRAST = (0.8, 1.15)
+_CHANNEL = (0.6, 1.7)
+_GAMMA = (0.4, 2.5)
+_GRADIENT = 0.5     # natural logarithm of the largest change of light over the face
+_DARK = 8.0         # levels added before taking ratios: noise in shadows is no light
+
+
+@dataclass(frozen=True, slots=True)
+class ColourFit:
+    """How to recolour a surrogate: curve, then matrix, then light.
+
+    ``curve`` uint8 (1, 256, 3), a look-up table; ``matrix`` float32
+    (3, 4) for [b, g, r, 1]; ``light`` float32 (h, w), a factor on the fit's grid.
+    """
+
+    curve: np.ndarray
+    matrix: np.ndarray
+    light: np.ndarray
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """Recolour BGR uint8 (h', w', 3) of any size: float32 (h', w', 3)."""
+        result = cv2.transform(cv2.LUT(image, self.curve).astype(np.float32), self.matrix)
+        light = cv2.resize(self.light, (image.shape[1], image.shape[0]),
+                           interpolation=cv2.INTER_LINEAR)
+        result *= light[..., None]
+        return result
+
+
+def skin_cells(landmarks: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Where a face shows skin rather than eyes, brows, lips or a beard.
+
+    Args:
+        landmarks: float32 (68, 2) in the iBUG order, in cells of the grid.
+        inside: uint8 (h, w), 1 in the face's hull.
+
+    Returns:
+        float32 (h, w): 1 on cheeks, nose and forehead, less on the chin, else 0.
+    """
+    weight = inside.astype(np.float32)
+    size = float(np.linalg.norm(landmarks[45] - landmarks[36]))
+    thick = max(1, round(0.16 * size))
+    # A beard tells about hair, not about skin: the lower face counts little.
+    jaw = np.concatenate([landmarks[3:14], landmarks[[33]]])
+    _draw(weight, jaw, 0.25, 1)
+    for part in (slice(36, 42), slice(42, 48), slice(17, 22), slice(22, 27), slice(48, 60)):
+        _draw(weight, landmarks[part], 0.0, thick)
+    return weight * inside
+
+
+def _draw(image: np.ndarray, points: np.ndarray, value: float, thick: int) -> None:
+    hull = cv2.convexHull(np.clip(np.round(points), -9999, 9999).astype(np.int32))
+    cv2.fillConvexPoly(image, hull, value)
+    if thick > 1:
+        cv2.polylines(image, [hull], True, value, thick)
+
+
+def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarray,
+               surrogate_skin: np.ndarray) -> ColourFit:
+    """The recolouring that makes a surrogate's skin look like the source's.
+
+    Mean and spread as in Reinhard et al., "Color transfer between images", 2001,
+    with robust weights and a power curve for the mean, which keeps highlights from
+    burning out; then a smooth field of light, the polynomial of second degree that
+    explains the ratio of the two luminances.
+
+    Args:
+        source, surrogate: BGR uint8 (h, w, 3), on one grid.
+        source_skin, surrogate_skin: float32 (h, w), 0..1.
+    """
+    source_f = source.astype(np.float32)
+    weight_s, mean_s, spread_s = _statistics(source_f, source_skin)
+    _, mean_p, _ = _statistics(surrogate.astype(np.float32), surrogate_skin)
+    curve = np.empty((1, 256, 3), np.uint8)
+    if mean_s is None or mean_p is None:
+        curve[:] = np.arange(256, dtype=np.uint8)[None, :, None]
+        return ColourFit(curve, np.eye(3, 4, dtype=np.float32),
+                         np.ones(source_skin.shape, np.float32))
+    luma_s, luma_p = float(mean_s @ _LUMA), float(mean_p @ _LUMA)
+    gamma = np.log(np.clip(luma_s, 6, 245) / 255) / np.log(np.clip(luma_p, 6, 245) / 255)
+    levels = np.arange(256) / 255
+    curve[0] = np.round(255 * levels ** np.clip(gamma, *_GAMMA))[:, None]
+
+    recoloured = cv2.LUT(surrogate, curve).astype(np.float32)
+    weight_p, mean_p, spread_p = _statistics(recoloured, surrogate_skin)
+    luma_p = float(mean_p @ _LUMA)
+    gain = np.clip((mean_s + 1) / (mean_p + 1), *_CHANNEL)
+    contrast = (spread_s / (luma_s + _DARK)) / max(spread_p / (luma_p + _DARK), 1e-3)
+    contrast = float(np.clip(np.sqrt(contrast), *_CONTRAST))
+    # Along the skin's own colour goes the contrast; what lies across it (lips, eyes)
+    # stays as it is but vanishes in a picture without colours.
+    colour = float(np.linalg.norm(mean_s - luma_s)) / (luma_s + _DARK)
+    mean = gain * mean_p
+    axis = np.outer(mean, _LUMA) / max(float(mean @ _LUMA), 1.0)
+    linear = contrast * axis + min(colour / 0.05, 1.0) * (np.eye(3) - axis)
+    offset = (1 - contrast) * mean
+    matrix = np.column_stack([linear * gain, offset]).astype(np.float32)
+
+    balanced = cv2.transform(recoloured, matrix)
+    ratio = np.log(source_f @ _LUMA + _DARK)
+    ratio -= np.log(np.maximum(balanced @ _LUMA, 0) + _DARK)
+    light = np.exp(_light(ratio, weight_s * weight_p, source_skin > 0))
+    return ColourFit(curve, matrix, light)
+
+
+def _statistics(image: np.ndarray, skin: np.ndarray,
+                ) -> tuple[np.ndarray, np.ndarray | None, float]:
+    """Robust weights (h, w), mean BGR (3,) and spread of the luminance."""
+    chosen = skin > 0
+    if np.count_nonzero(chosen) < 4:
+        return skin, None, 0.0
+    pixels = image[chosen]
+    luma = pixels @ _LUMA
+    chroma = pixels - luma[:, None]
+    off_luma = np.abs(luma - np.median(luma))
+    off_chroma = np.linalg.norm(chroma - np.median(chroma, axis=0), axis=1)
+    sigma_luma = max(1.5 * float(np.median(off_luma)), 8.0)
+    sigma_chroma = max(1.5 * float(np.median(off_chroma)), 4.0)
+    robust = np.exp(-0.5 * (off_luma / (2 * sigma_luma)) ** 2
+                    - 0.5 * (off_chroma / (2 * sigma_chroma)) ** 2) * skin[chosen]
+    weights = np.zeros_like(skin)
+    weights[chosen] = robust
+    robust = robust / max(float(robust.sum()), 1e-6)
+    mean = robust @ pixels
+    return weights, mean, float(np.sqrt(robust @ (luma - mean @ _LUMA) ** 2))
+
+
+def _light(ratio: np.ndarray, weights: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """The low-order part of ``ratio`` (h, w): ridge regression, robustly reweighted."""
+    height, width = ratio.shape
+    rows, columns = np.nonzero(face)
+    if np.count_nonzero(weights > 0.05) < 24:
+        return np.zeros_like(ratio)
+    cx, cy = columns.mean(), rows.mean()
+    half = max(np.ptp(columns), np.ptp(rows), 1) / 2
+    x = np.broadcast_to(((np.arange(width) - cx) / half)[None], ratio.shape)
+    y = np.broadcast_to(((np.arange(height) - cy) / half)[:, None], ratio.shape)
+    basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
+    rows, values = basis[face], ratio[face]
+    weight = weights[face]
+    # The less trusted a term, the more it is held near zero.
+    ridge = np.diag([1e-4, 0.02, 0.02, 0.06, 0.06, 0.06])
+    coefficients = np.zeros(6)
+    robust = weight
+    for _ in range(3):
+        moment = rows.T @ (rows * robust[:, None]) / max(robust.sum(), 1e-6)
+        target = rows.T @ (values * robust) / max(robust.sum(), 1e-6)
+        coefficients = np.linalg.solve(moment + ridge, target)
+        residual = np.abs(values - rows @ coefficients)
+        robust = weight * np.minimum(1.0, 0.12 / np.maximum(residual, 1e-6))
+    # Beyond the skin a polynomial of second degree runs away.
+    limited = np.clip(basis @ coefficients, -_GRADIENT, _GRADIENT)
+    return limited.astype(np.float32)

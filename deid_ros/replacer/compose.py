@@ -1,0 +1,198 @@
+"""Put one surrogate in the place of one face.
+
+Everything smooth (colour, light, membrane, feather, fill) is computed on a grid of
+at most ``GRID`` cells a side and enlarged; only the surrogate's own pixels keep
+full resolution, and they are never sampled twice.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from deid_ros.errors import ReplacerError
+from deid_ros.replacer.colour import fit_colour, skin_cells
+from deid_ros.replacer.membrane import interpolate, local_mean
+from deid_ros.replacer.obfuscate import fill_polygon
+
+__all__ = ["BLENDS", "compose"]
+
+#: ``gaussian``: a weighted mask; ``inplace``: the gradient domain.
+BLENDS = ("gaussian", "inplace")
+
+#: Cells along the longer side of a face's surroundings.
+GRID = 80
+
+_PAD = 0.10         # surroundings that are looked at, as a part of the face's size
+_FEATHER = 0.035    # width of the outer band of the mask, as a part of the face's size
+_EDGE = 30.0        # levels: a larger step along the border is an edge, not skin
+_ANCHOR = 0.03      # weight that holds the middle of the face at its matched colour
+_RIM = 0.01         # softness of the hull's border, as a part of the face's size
+_COVERED = 0.5      # least part of the hull that a surrogate must fill
+
+_CROSS = np.ones((3, 3), np.uint8)
+
+
+def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.ndarray,
+            landmarks: np.ndarray, *, blend: str,
+            written: np.ndarray) -> None:
+    """Blend a surrogate into ``canvas`` so that nothing of the face's hull is left.
+
+    Args:
+        canvas: BGR uint8 (H, W, 3); changed in place, as the last step.
+        patch: RGBA uint8 (p, p, 4), the surrogate; alpha is the mask.
+        square: left, top and side (px) of the part of the frame it covers.
+        hull: float32 (n, 2), outline of the source's face (px), convex.
+        landmarks: float32 (68, 2) of the source's face (px).
+        blend: one of ``BLENDS``.
+        written: uint8 (H, W), set to 255 where ``canvas`` was changed.
+
+    Raises:
+        ReplacerError: the surrogate does not fit the face; ``canvas`` is as before.
+    """
+    x0, y0, x1, y1 = _window(canvas.shape, patch, square, hull)
+    source = canvas[y0:y1, x0:x1]
+    colour, alpha = _surrogate(patch, square, x0, y0, x1, y1)
+    height, width = alpha.shape
+    scale = min(1.0, GRID / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    ratio = np.array([size[0] / width, size[1] / height], np.float32)
+
+    source_g = cv2.resize(source, size, interpolation=cv2.INTER_AREA)
+    colour_g = cv2.resize(colour, size, interpolation=cv2.INTER_AREA)
+    alpha_g = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    hull_g = np.zeros(alpha_g.shape, np.uint8)
+    fill_polygon(hull_g, (hull - (x0, y0) + 0.5) * ratio - 0.5, 1)
+    inside = hull_g > 0
+    if not inside.any() or alpha_g[inside].mean() < _COVERED:
+        raise ReplacerError("the surrogate leaves most of the face uncovered")
+
+    points = (landmarks - (x0, y0) + 0.5) * ratio - 0.5
+    skin = skin_cells(points, hull_g)
+    opaque = cv2.erode((alpha_g > 0.97).astype(np.uint8), _CROSS)
+    fit = fit_colour(source_g, colour_g, skin, skin * opaque)
+    source_g, matched_g = source_g.astype(np.float32), fit.apply(colour_g)
+    offset_g, smooth_g = _border(source_g, matched_g, alpha_g, hull_g)
+
+    # From here on at full resolution.
+    result = fit.apply(colour)
+    if blend == "inplace":
+        result += _enlarge(offset_g, alpha)
+    weight = np.minimum(alpha.astype(np.float32) * (1 / 255), _enlarge(_feather(alpha_g), alpha))
+    weight = weight * weight * (3 - 2 * weight)
+    fill = _fill(hull - (x0, y0), alpha.shape)
+    pixels = source.astype(np.float32)
+    pixels += (_enlarge(smooth_g, alpha) - pixels) * fill[..., None]
+    pixels += (result - pixels) * weight[..., None]
+    if not np.isfinite(pixels.sum()):
+        raise ReplacerError("the surrogate has no finite colours")
+    changed = ((weight > 0) | (fill > 0)).astype(np.uint8) * 255
+    pixels = np.round(np.clip(pixels, 0, 255, out=pixels), out=pixels).astype(np.uint8)
+    cv2.copyTo(pixels, changed, source)
+    written[y0:y1, x0:x1] |= changed
+
+
+def _enlarge(grid: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return cv2.resize(grid, (like.shape[1], like.shape[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def _window(shape: tuple[int, ...], patch: np.ndarray, square: np.ndarray,
+            hull: np.ndarray) -> tuple[int, int, int, int]:
+    """The part of the frame x0, y0, x1, y1 that holds mask, hull and surroundings."""
+    left, top, side = (int(v) for v in square)
+    px, py, pw, ph = cv2.boundingRect(patch[..., 3])
+    if not pw:
+        raise ReplacerError("there is no surrogate")
+    scale = side / patch.shape[0]
+    low = np.minimum(hull.min(0), [left + px * scale, top + py * scale])
+    high = np.maximum(hull.max(0), [left + (px + pw) * scale, top + (py + ph) * scale])
+    pad = 3 + _PAD * (high - low).max()
+    limit = np.array([shape[1], shape[0]])
+    x0, y0 = np.clip(np.floor(low - pad), 0, limit).astype(int)
+    x1, y1 = np.clip(np.ceil(high + pad), 0, limit).astype(int)
+    if x1 <= x0 or y1 <= y0:
+        raise ReplacerError("the face lies outside the frame")
+    return int(x0), int(y0), int(x1), int(y1)
+
+
+def _surrogate(patch: np.ndarray, square: np.ndarray, x0: int, y0: int, x1: int,
+               y1: int) -> tuple[np.ndarray, np.ndarray]:
+    """The surrogate's BGR uint8 (h, w, 3) and alpha uint8 (h, w) in a window."""
+    left, top, side = (int(v) for v in square)
+    size = patch.shape[0]
+    bgra = cv2.cvtColor(patch, cv2.COLOR_RGBA2BGRA)
+    width, height = x1 - x0, y1 - y0
+    if side == size:
+        window = np.zeros((height, width, 4), np.uint8)
+        ax, ay, bx, by = (max(x0, left), max(y0, top), min(x1, left + side), min(y1, top + side))
+        if bx > ax and by > ay:
+            window[ay - y0:by - y0, ax - x0:bx - x0] = bgra[ay - top:by - top, ax - left:bx - left]
+    else:
+        scale = size / side
+        matrix = np.array([[scale, 0, (x0 - left + 0.5) * scale - 0.5],
+                           [0, scale, (y0 - top + 0.5) * scale - 0.5]])
+        window = cv2.warpAffine(bgra, matrix, (width, height),
+                                flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+                                borderMode=cv2.BORDER_CONSTANT)
+    return np.ascontiguousarray(window[..., :3]), np.ascontiguousarray(window[..., 3])
+
+
+def _feather(alpha: np.ndarray) -> np.ndarray:
+    """A weight that rises from 0 at the mask's border to 1 inside: float32 (h, w).
+
+    A mask that is already soft over a band as wide is left as it is.
+    """
+    support = (alpha > 0.02).astype(np.uint8)
+    width = max(1.0, _FEATHER * max(alpha.shape))
+    # The border of the grid is the border of the frame: nothing fades there.
+    padded = cv2.copyMakeBorder(support, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
+    return np.clip(distance / width, 0.0, 1.0).astype(np.float32)
+
+
+def _fill(hull: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """float32 (h, w): 1 in the hull (n, 2), falling to 0 just outside of it."""
+    radius = max(1, round(_RIM * max(shape)))
+    grown = np.zeros(shape, np.uint8)
+    fill_polygon(grown, hull, 255, 2 * radius)
+    # The blur reaches inwards, diagonally too, no farther than the polygon was grown.
+    side = 2 * int(0.7 * radius) + 1
+    soft = cv2.blur(grown, (side, side), borderType=cv2.BORDER_REPLICATE)
+    return soft.astype(np.float32) * (1 / 255)
+
+
+def _border(source: np.ndarray, matched: np.ndarray, alpha: np.ndarray,
+            hull: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What happens along the border of a surrogate.
+
+    The Dirichlet values of Pérez et al. 2003 are the differences along the border.
+    Here each is a mean over a few cells, the source's from outside of mask and
+    hull alone, so that no feature of the source can enter; and a difference too
+    large to be skin against skin (hair, collar, background) counts for little.
+
+    Args:
+        source, matched: BGR float32 (h, w, 3), the frame and the surrogate.
+        alpha: float32 (h, w), 0..1.
+        hull: uint8 (h, w), 1 in the source's face.
+
+    Returns:
+        Two float32 (h, w, 3), in levels: what to add to the surrogate so that no
+        step is left along its border; and the skin that is seen in the source's
+        hull where the surrogate does not reach.
+    """
+    outside = 1 - cv2.dilate((alpha > 0.004).astype(np.uint8) | hull, _CROSS)
+    outside = outside.astype(np.float32)
+    around, weight_out = local_mean(source, outside, 3)
+    border, weight_in = local_mean(matched, (alpha > 0.5).astype(np.float32), 3)
+    step = around - border
+    step[weight_out <= 0] = 0
+    likely_skin = np.exp(-(np.abs(step).max(axis=2) / _EDGE) ** 2)
+    weight = np.minimum(np.minimum(weight_out, weight_in) * 4, 1.0) * likely_skin
+    middle = cv2.erode((alpha > 0.97).astype(np.uint8), np.ones((9, 9), np.uint8))
+    weight = np.maximum(weight, _ANCHOR * middle)
+    offset = interpolate(step, weight)
+
+    opaque = alpha > 0.9
+    values = np.where(opaque[..., None], matched + offset, source)
+    smooth = interpolate(values, np.maximum(opaque, outside * likely_skin * (weight_in > 0)))
+    return offset, smooth
