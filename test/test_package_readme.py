@@ -1,0 +1,70 @@
+"""README.md says what the code does: parameters, topics, files.
+
+Run as a program it writes the table of parameters into README.md.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from deid_ros.config import defaults
+from deid_ros.parameters import PARAMETERS
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+BEGIN = "<!-- parameters: written by `python test/test_package_readme.py` -->\n"
+END = "<!-- end of parameters -->\n"
+
+
+def table() -> str:
+    """The parameters of every node as one Markdown table."""
+    values = defaults()
+    lines = ["| node | parameter | type | default | allowed | meaning |",
+             "| --- | --- | --- | --- | --- | --- |"]
+    for node, entries in PARAMETERS.items():
+        for name, entry in entries.items():
+            value = values[node][name]
+            if isinstance(value, list):
+                default = "[" + ", ".join(value) + "]"
+            else:
+                default = {True: "true", False: "false"}.get(value, str(value)) \
+                    if isinstance(value, bool) else str(value) or "''"
+            kind = {"list": "list of texts", "str": "text", "int": "integer",
+                    "float": "number", "bool": "true/false"}[entry.kind.__name__]
+            if entry.choices:
+                allowed = ", ".join(f"`{choice}`" for choice in entry.choices)
+            elif entry.minimum is not None:
+                allowed = f"{entry.minimum:g} to {entry.maximum:g} {entry.unit}".strip()
+            else:
+                allowed = ""
+            lines.append(f"| {node} | `{name}` | {kind} | `{default}` | {allowed} | "
+                         f"{entry.description} |".replace("|  |", "| |"))
+    return "\n".join(lines) + "\n"
+
+
+def test_parameters_of_readme_are_those_of_the_code():
+    text = README.read_text(encoding="utf-8")
+    assert text.count(BEGIN) == 1 and text.count(END) == 1
+    written = text.split(BEGIN)[1].split(END)[0]
+    assert written == table(), "run: python test/test_package_readme.py"
+
+
+@pytest.mark.parametrize("path", ["README.md", "models/README.md", "DB/README.md", "SECURITY.md"])
+def test_files_that_the_documents_name_exist(path):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / path).parent / target).exists(), f"{path} points at {target}"
+
+
+def test_make_targets_named_in_readme_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"make (demo|test|lint|clean)\b", README.read_text("utf-8"))):
+        assert re.search(rf"^{target}:", makefile, re.M)
+
+
+if __name__ == "__main__":
+    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
+    README.write_text(before + BEGIN + table() + END + rest.split(END)[1], encoding="utf-8")
