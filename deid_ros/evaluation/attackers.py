@@ -1,0 +1,128 @@
+"""Who tries to recognise the people: attackers behind one protocol.
+
+An attacker turns one face into a row of numbers and compares rows. It knows all
+originals and which of them belongs to whom, and sees the outputs one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from deid_ros.errors import EvaluationError
+from deid_ros.evaluation.recognition import euclidean
+from deid_ros.evaluation.utility import shape_points
+from deid_ros.evaluation.views import Observer, View
+from deid_ros.geometry import MESH_TO_IBUG68, rotation
+
+__all__ = ["ATTACKERS", "Attacker", "DlibAttacker", "ShapeAttacker", "create_attackers"]
+
+
+class Attacker(Protocol):
+    """One way of recognising people.
+
+    ``name``       its key in the results.
+    ``title``      for readers.
+    ``threshold``  the distance below which it usually says 'the same person', or None.
+    """
+
+    name: str
+    title: str
+    threshold: float | None
+
+    def describe(self, frame: np.ndarray, view: View) -> np.ndarray:
+        """One face, BGR uint8 (H, W, 3), as float (D,)."""
+        ...
+
+    def distances(self, probes: np.ndarray, against: np.ndarray, *,
+                  known: np.ndarray) -> np.ndarray:
+        """Distances of (P, D) to (K, D): float (P, K), smaller is more alike.
+
+        Args:
+            known: (N, D), the originals: all that the attacker may learn from.
+        """
+        ...
+
+
+class DlibAttacker:
+    """dlib's descriptor, Euclidean distance: see ``dlib_face``."""
+
+    name = "dlib"
+    title = "dlib descriptor"
+    threshold = 0.6
+
+    def __init__(self, observer: Observer) -> None:
+        self._dlib = observer.dlib
+
+    def describe(self, frame: np.ndarray, view: View) -> np.ndarray:
+        """See ``Attacker.describe``: (128,)."""
+        return self._dlib.descriptor(frame, view.rectangle)
+
+    def distances(self, probes: np.ndarray, against: np.ndarray, *,
+                  known: np.ndarray) -> np.ndarray:
+        """See ``Attacker.distances``."""
+        return euclidean(probes, against)
+
+
+class ShapeAttacker:
+    """The shape of jaw, brows and nose alone, head pose and expression removed.
+
+    The landmarks get their depth from the face mesh, are turned to the front, scaled
+    to model units and centred; the points of eyelids and mouth are left out. Each
+    coordinate is standardised over the originals; the nearest neighbour wins.
+    """
+
+    name = "shape"
+    title = "face shape alone"
+    threshold = None
+
+    def __init__(self, observer: Observer) -> None:
+        pass
+
+    def describe(self, frame: np.ndarray, view: View) -> np.ndarray:
+        """See ``Attacker.describe``: (72,), x and y of 36 points in model units."""
+        return frontal_shape(view)
+
+    def distances(self, probes: np.ndarray, against: np.ndarray, *,
+                  known: np.ndarray) -> np.ndarray:
+        """See ``Attacker.distances``; in standard deviations of the originals."""
+        known = np.asarray(known, np.float64)
+        if not len(known):
+            return np.zeros((len(probes), len(against)))
+        mean, spread = known.mean(axis=0), known.std(axis=0)
+        # A coordinate in which the known people agree tells nobody apart.
+        use = spread > 1e-6
+        scale = np.where(use, spread, 1.0)
+        return euclidean(((np.asarray(probes) - mean) / scale)[:, use],
+                         ((np.asarray(against) - mean) / scale)[:, use])
+
+
+def frontal_shape(view: View) -> np.ndarray:
+    """Jaw, brows and nose of a view, frontal and centred: float (72,), model units."""
+    depth = view.mesh[MESH_TO_IBUG68, 2:].astype(np.float64)
+    points = np.hstack([view.landmarks - view.pose.center, depth])
+    turned = points @ rotation(*view.angles) / max(view.pose.scale, 1e-6)
+    chosen = turned[shape_points, :2]
+    return (chosen - chosen.mean(axis=0)).ravel()
+
+
+#: Name -> maker of an attacker from the instruments it shares.
+ATTACKERS: dict[str, Callable[[Observer], Attacker]] = {
+    DlibAttacker.name: DlibAttacker,
+    ShapeAttacker.name: ShapeAttacker,
+}
+
+
+def create_attackers(names: Sequence[str], observer: Observer) -> list[Attacker]:
+    """The attackers of these names.
+
+    Raises:
+        EvaluationError: an unknown name.
+    """
+    for name in names:
+        if name not in ATTACKERS:
+            raise EvaluationError(f"There is no attacker called '{name}'; choose from "
+                                  f"{', '.join(ATTACKERS)}.")
+    return [ATTACKERS[name](observer) for name in names]

@@ -1,0 +1,158 @@
+"""One evaluation from folders to numbers: the room's front door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from deid_ros.errors import EvaluationError
+from deid_ros.evaluation.attackers import Attacker, create_attackers
+from deid_ros.evaluation.intervals import Measure, Summary, summarise
+from deid_ros.evaluation.measures import contributor_share, measures_of
+from deid_ros.evaluation.observations import (
+    Observations, Originals, Progress, observe_originals, observe_outputs,
+)
+from deid_ros.evaluation.people import Person, with_outputs
+from deid_ros.evaluation.views import RETENTION, Observer
+
+__all__ = ["Evaluation", "GalleryPeople", "Run", "evaluate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The outputs of one run of the tool.
+
+    ``outputs``       folder, file names as in the originals' folder.
+    ``key``           what it is called in the result.
+    ``contributors``  id -> gallery ids mixed into the surrogate, None: not known.
+    ``second``        folder of outputs of second photos, for the parrot attack.
+    ``masks``         id -> (H, W), not 0 where the run has covered something.
+    """
+
+    outputs: Path
+    key: str = ""
+    contributors: Mapping[str, Sequence[str]] | None = None
+    second: Path | None = None
+    masks: Mapping[str, np.ndarray] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryPeople:
+    """The gallery as far as it is measured: ids (G,) and unit embeddings (G, 128)."""
+
+    ids: tuple[str, ...]
+    embeddings: np.ndarray
+
+    @staticmethod
+    def load(path: Path) -> GalleryPeople:
+        """From a gallery file.
+
+        Raises:
+            GalleryError: it cannot be read.
+            EvaluationError: its embeddings are not dlib's.
+        """
+        from deid_ros.matcher.gallery import Gallery
+
+        gallery = Gallery.load(path)
+        if gallery.extractor != "dlib_resnet":
+            raise EvaluationError(f"The gallery {path} was built with the extractor "
+                                  f"'{gallery.extractor}'; nearest gallery people are measured "
+                                  "with 'dlib_resnet', give a gallery built with that.")
+        return GalleryPeople(tuple(str(i) for i in gallery.ids),
+                             np.asarray(gallery.embeddings, np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The result of one evaluation.
+
+    ``people``     those measured, ``faceless`` ids left out because the original shows
+                   no face, ``missing`` key -> ids without a readable output.
+    ``measures``   in the order of the report.
+    ``values``     measure key -> float (N,), each person's mean over the runs.
+    ``settings``   what the numbers depend on.
+    """
+
+    people: tuple[Person, ...]
+    faceless: tuple[str, ...]
+    missing: dict[str, tuple[str, ...]]
+    measures: tuple[Summary, ...]
+    values: dict[str, np.ndarray]
+    settings: dict[str, object] = field(default_factory=dict)
+
+
+def _silent(people: Sequence[Person], title: str) -> Sequence[Person]:
+    return people
+
+
+def evaluate(people: Sequence[Person], folder: Path, runs: Iterable[Run], *,
+             gallery: GalleryPeople | None = None, attackers: Sequence[str] = ("dlib", "shape"),
+             detectors: Sequence[str] = RETENTION, landmarks: str | None = None,
+             draws: int = 1000, seed: int = 0, progress: Progress = _silent) -> Evaluation:
+    """Measure the outputs of one or several runs over the same people.
+
+    Args:
+        people: from ``find_people``.
+        folder: of their originals; outputs lie in the same way below ``Run.outputs``.
+        runs: one per key; each is finished with before the next is asked for, so a
+            generator may make the outputs and delete them again.
+        gallery: with it and ``Run.contributors``, impostures are measured.
+        attackers, detectors, landmarks: names; see ``attackers`` and ``views``.
+        draws: bootstrap draws of people, 0 for no intervals.
+        seed: of those draws.
+
+    Raises:
+        EvaluationError: nothing to measure, or an output of another size.
+        ModelError: a model of an instrument is missing.
+    """
+    observer = Observer(detectors=detectors, landmarks=landmarks)
+    chosen = create_attackers(attackers, observer)
+    originals = observe_originals(people, observer, chosen, progress=progress)
+    measured: list[list[Measure]] = []
+    missing: dict[str, tuple[str, ...]] = {}
+    for number, run in enumerate(runs):
+        observed = _observe(originals, folder, run.outputs, observer, chosen, run, progress)
+        second = (None if run.second is None else
+                  _observe(originals, folder, run.second, observer, chosen, None, progress))
+        one = measures_of(observed, chosen, second=second)
+        if gallery is not None and run.contributors is not None and "dlib" in observed.probes:
+            one += contributor_share(
+                _similarity(observed.probes["dlib"], gallery.embeddings), gallery.ids,
+                [p.id for p in originals.people], run.contributors, observed.missing)
+        measured.append(one)
+        missing[run.key or str(number)] = tuple(observed.ids[observed.missing].tolist())
+    if not measured:
+        raise EvaluationError("There is no run to evaluate; give a folder of outputs.")
+    values = {}
+    for versions in zip(*measured, strict=True):
+        rows = [measure.values for measure in versions if measure.values is not None]
+        if rows:
+            values[versions[0].key] = _mean_over_keys(rows)
+    return Evaluation(
+        originals.people, originals.faceless, missing,
+        tuple(summarise(measured, len(originals.people), count=draws, seed=seed)), values,
+        {"attackers": list(attackers), "detectors": list(detectors),
+         "landmarks": observer.landmarks, "keys": len(measured), "draws": draws, "seed": seed})
+
+
+def _observe(originals: Originals, folder: Path, outputs: Path, observer: Observer,
+             attackers: Sequence[Attacker], run: Run | None, progress: Progress) -> Observations:
+    return observe_outputs(originals, with_outputs(originals.people, folder, outputs), observer,
+                           attackers, masks=run.masks if run else None, progress=progress)
+
+
+def _similarity(probes: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+    """Cosine of (N, D) to unit rows (G, D): float (N, G); missing probes at 0."""
+    length = np.linalg.norm(probes, axis=1, keepdims=True)
+    return np.nan_to_num(probes / np.maximum(length, 1e-9)) @ embeddings.T
+
+
+def _mean_over_keys(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean (N,) over runs, leaving out what does not apply in a run."""
+    stacked = np.stack(rows)
+    there = ~np.isnan(stacked)
+    total = np.where(there, stacked, 0.0).sum(axis=0)
+    return np.where(there.any(axis=0), total / np.maximum(there.sum(axis=0), 1), np.nan)

@@ -1,0 +1,213 @@
+"""From rows of numbers to measures: what is reported, under which key.
+
+Everything here is arithmetic on ``Observations``. A missing output counts for the
+attacker and against the tool in every measure; it never drops out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from deid_ros.evaluation import recognition as r
+from deid_ros.evaluation.attackers import Attacker
+from deid_ros.evaluation.intervals import Measure, mean_measure, median_measure, pearson
+from deid_ros.evaluation.observations import Observations
+
+__all__ = ["contributor_share", "detection", "distances_of", "expression", "identification",
+           "measures_of", "parrot", "picture", "variety", "verification"]
+
+#: The false accept rates at which true accepts are given.
+FALSE_ACCEPTS = (1e-2, 1e-3)
+
+
+def _rate(far: float) -> str:
+    mantissa, exponent = f"{far:.0e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def distances_of(observed: Observations, attacker: Attacker) -> np.ndarray:
+    """An attacker's distances of outputs (rows) to originals, float (N, N), missing
+    outputs counted as recognised."""
+    known = observed.known[attacker.name]
+    distances = attacker.distances(observed.probes[attacker.name], known, known=known)
+    return r.count_missing(distances, observed.missing)
+
+
+def _ranking(prefix: str, title: str, distances: np.ndarray,
+             candidates: np.ndarray | None) -> list[Measure]:
+    found = r.ranks(distances, candidates=candidates)
+    of = np.where(found.candidates > 0, found.candidates, np.nan)
+    out = []
+    for k in (1, 5):
+        chance = np.minimum(k / of, 1.0)
+        out.append(mean_measure(
+            f"{prefix}.rank_{k}", f"{title}rank-{k}", "share", r.hits(found, k),
+            float(np.nanmean(chance)) if (found.candidates > 0).any() else None))
+    out.append(mean_measure(f"{prefix}.mean_rank", f"{title}mean normalised rank", "rank",
+                            found.normalised, 0.5))
+    return out
+
+
+def identification(prefix: str, distances: np.ndarray, sex: np.ndarray) -> list[Measure]:
+    """Closed set: how often the own person is first, among all and among one sex.
+
+    Args:
+        distances: float (N, N), own person on the diagonal; see ``count_missing``.
+        sex: str (N,), '?' where unknown.
+    """
+    return [*_ranking(prefix, "", distances, None),
+            *_ranking(f"{prefix}.same_sex", "same sex: ", distances, r.same_group(sex))]
+
+
+def verification(prefix: str, distances: np.ndarray, originals: np.ndarray,
+                 sex: np.ndarray, *, threshold: float | None = None) -> list[Measure]:
+    """One to one: how often an output passes for its own person.
+
+    Args:
+        distances: as in ``identification``.
+        originals: float (N, N), the originals among each other: strangers among them
+            set the thresholds.
+        threshold: the recogniser's usual one, if it has one.
+    """
+    own = r.own_distances(distances)
+    strangers = r.impostors(originals)
+    out = [mean_measure(f"{prefix}.own_distance", "distance to the own original", "distance",
+                        own, float(strangers.mean()) if len(strangers) else None),
+           mean_measure(f"{prefix}.other_distance", "distance to other originals", "distance",
+                        r.mean_other(distances),
+                        float(strangers.mean()) if len(strangers) else None)]
+    if threshold is not None:
+        alike = r.impostors(originals, r.same_group(sex))
+        alike = alike if len(alike) else strangers
+        chance = float((alike < threshold).mean()) if len(alike) else None
+        out.append(mean_measure(f"{prefix}.closer", f"closer than {threshold:g} to the own "
+                                "original", "share", (own < threshold).astype(float), chance))
+    for far in FALSE_ACCEPTS:
+        limit = r.accept_threshold(strangers, far)
+        out.append(mean_measure(f"{prefix}.tar_at_far_{_rate(far)}",
+                                f"true accepts at FAR {_rate(far)}", "share",
+                                r.true_accepts(own, limit), far))
+    points = r.operating_points(distances)
+    enough = len(distances) if len(distances) > 1 else 0
+    out.append(Measure(f"{prefix}.eer", "equal error rate", "rate",
+                       lambda rows: r.equal_error_rate(points, rows), enough, 0.5))
+    return out
+
+
+def parrot(attacker: Attacker, observed: Observations, second: Observations) -> list[Measure]:
+    """The parrot attack: match outputs with outputs of second photos of the same people.
+
+    The attacker runs the same tool on photos he has and compares like with like
+    (Newton, Sweeney and Malin, "Preserving privacy by de-identifying face images",
+    IEEE TKDE 2005).
+
+    Args:
+        observed: the outputs under attack.
+        second: the attacker's own outputs, the same people in the same order.
+    """
+    known = observed.known[attacker.name]
+    distances = attacker.distances(observed.probes[attacker.name],
+                                   second.probes[attacker.name], known=known)
+    # What the attacker could not anonymise himself is no candidate but for its owner.
+    distances[:, second.missing] = np.inf
+    distances = r.count_missing(distances, observed.missing)
+    return identification(f"parrot.{attacker.name}", distances, observed.sex)
+
+
+def detection(observed: Observations) -> list[Measure]:
+    """Retention: of the faces that a detector found, how many it still finds."""
+    out = []
+    for name, before in observed.found_before.items():
+        after = observed.found_after[name] & ~observed.missing
+        out.append(mean_measure(f"detection.{name}.retained", f"{name} still finds a face",
+                                "share", np.where(before, after.astype(float), np.nan)))
+    return out
+
+
+def expression(observed: Observations) -> list[Measure]:
+    """Does the output open mouth and eyes when the person does?"""
+    out = []
+    for key, label, pair in (("mouth", "mouth opening", observed.mouth),
+                             ("eyes", "eye opening", observed.eyes)):
+        out.append(Measure(
+            f"expression.{key}", f"correlation of {label}", "correlation",
+            lambda rows, pair=pair: pearson(pair[rows, 0], pair[rows, 1]),
+            len(pair) if len(pair) > 1 else 0, 0.0))
+    return out
+
+
+def picture(observed: Observations) -> list[Measure]:
+    """Landmarks, head pose, sharpness, and what changed where there was no face."""
+    out = [median_measure("landmarks.error", "landmark error (median)", "eye distances",
+                          observed.landmark_error)]
+    for axis, name in enumerate(("yaw", "pitch", "roll")):
+        out.append(median_measure(f"pose.{name}", f"difference in {name} (median)", "degrees",
+                                  observed.pose_error[:, axis]))
+    return [*out,
+            median_measure("sharpness.ratio", "sharpness of the face (median)", "ratio",
+                           observed.sharpness),
+            mean_measure("outside.changed", "pixels changed outside the faces", "part",
+                         observed.outside[:, 0]),
+            mean_measure("outside.difference", "mean difference outside the faces", "levels",
+                         observed.outside[:, 1])]
+
+
+def variety(outputs: np.ndarray, originals: np.ndarray) -> list[Measure]:
+    """How unlike one another the outputs are, as a part of how unlike the originals are.
+
+    Args:
+        outputs, originals: float (N, N), distances among them; missing outputs at 0.
+    """
+    def ratio(rows: np.ndarray) -> float:
+        before = r.variety(originals, rows)
+        return r.variety(outputs, rows) / before if before > 0 else float("nan")
+
+    return [Measure("variety.ratio", "variety of the outputs", "ratio", ratio,
+                    len(originals) if len(originals) > 1 else 0)]
+
+
+def contributor_share(similarity: np.ndarray, gallery: Sequence[str], ids: Sequence[str],
+                      contributors: Mapping[str, Sequence[str]],
+                      missing: np.ndarray) -> list[Measure]:
+    """Outputs that look most like somebody who was mixed into them.
+
+    Args:
+        similarity: float (N, G), of outputs to the gallery's people.
+        gallery: G ids.
+        ids: of the N people.
+        contributors: id -> gallery ids; who is not in it was covered without any.
+    """
+    values = np.zeros(len(ids))
+    for i, name in enumerate(ids):
+        if missing[i]:
+            values[i] = 1.0
+        elif len(gallery):
+            nearest = gallery[int(np.argmax(similarity[i]))]
+            values[i] = float(nearest in contributors.get(name, ()))
+    return [mean_measure("gallery.contributor", "nearest gallery person is a contributor",
+                         "share", values)]
+
+
+def measures_of(observed: Observations, attackers: Sequence[Attacker], *,
+                second: Observations | None = None) -> list[Measure]:
+    """Every measure that needs no gallery, in the order of the report."""
+    out: list[Measure] = []
+    for attacker in attackers:
+        known = observed.known[attacker.name]
+        among = attacker.distances(known, known, known=known)
+        distances = distances_of(observed, attacker)
+        out += identification(attacker.name, distances, observed.sex)
+        if attacker.threshold is not None:
+            out += verification(attacker.name, distances, among, observed.sex,
+                                threshold=attacker.threshold)
+        if second is not None:
+            out += parrot(attacker, observed, second)
+    out += detection(observed) + picture(observed) + expression(observed)
+    for attacker in attackers[:1]:
+        known, probes = observed.known[attacker.name], observed.probes[attacker.name]
+        among = attacker.distances(known, known, known=known)
+        outputs = np.nan_to_num(attacker.distances(probes, probes, known=known), nan=0.0)
+        out += variety(outputs, among)
+    return out

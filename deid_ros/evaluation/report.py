@@ -1,0 +1,125 @@
+"""An evaluation in words: a table for the terminal, JSON for programs."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from deid_ros import __version__
+from deid_ros.evaluation.evaluate import Evaluation
+from deid_ros.evaluation.intervals import Summary
+
+__all__ = ["SCHEMA", "as_json", "as_table"]
+
+#: Version of the JSON: raised when a key changes its meaning or goes away.
+SCHEMA = 1
+
+#: First word of a measure's key -> heading; {n} is the number of people.
+_HEADINGS = {
+    "dlib": "Recognised by dlib's descriptor, which knows all {n} originals",
+    "shape": "Recognised by the shape of jaw, brows and nose alone",
+    "parrot": "Recognised by an attacker who anonymises second photos with the same tool",
+    "gallery": "Strangers' faces",
+    "detection": "Is it still a face",
+    "landmarks": "Does it look the same way",
+    "sharpness": "The picture",
+    "expression": "Does it follow the person",
+    "variety": "Is each of them somebody",
+}
+_SECTION_OF = {"pose": "landmarks", "outside": "sharpness"}
+_LANDMARKS = {"dlib68": "dlib's 68-point predictor (for non-commercial use)",
+              "mesh": "the face mesh's 68-point subset"}
+
+
+def as_table(result: Evaluation) -> str:
+    """The evaluation as lines of text, at most 100 characters wide."""
+    several = int(result.settings.get("keys", 1)) > 1  # type: ignore[call-overload]
+    rows = [("", "value", "95 % interval", "chance", *(("range over keys",) if several else ()))]
+    section = ""
+    for measure in result.measures:
+        word = measure.key.split(".")[0]
+        word = _SECTION_OF.get(word, word)
+        if word != section:
+            section = word
+            rows.append((_HEADINGS.get(word, word).format(n=len(result.people)),))
+        rows.append(_row(measure, several))
+    cells = [row for row in rows if len(row) > 1]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(rows[0]))]
+    lines = _preface(result)
+    for row in rows:
+        if len(row) == 1:
+            lines += ["", row[0]]
+        else:
+            rest = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))
+            lines.append("  ".join(["  " + row[0].ljust(widths[0]), *rest]).rstrip())
+    return "\n".join(lines)
+
+
+def _preface(result: Evaluation) -> list[str]:
+    count, keys = len(result.people), len(result.missing)
+    lost = sum(len(ids) for ids in result.missing.values())
+    lines = [f"{count} {'person' if count == 1 else 'people'}, "
+             f"{keys} {'run' if keys == 1 else 'runs'}, {lost} outputs missing"
+             + (" (counted as recognised and undetected)" if lost else "")]
+    if result.faceless:
+        shown = ", ".join(result.faceless[:5]) + (", ..." if len(result.faceless) > 5 else "")
+        lines.append(f"{len(result.faceless)} originals left out, no face was found in them: "
+                     f"{shown}")
+    landmarks = str(result.settings.get("landmarks", ""))
+    lines += [f"landmarks: {_LANDMARKS.get(landmarks, landmarks)}", ""]
+    return lines
+
+
+def _row(measure: Summary, several: bool) -> tuple[str, ...]:
+    interval = ("" if measure.interval is None else
+                f"{_number(measure.interval[0], measure.unit)} to "
+                f"{_number(measure.interval[1], measure.unit)}")
+    chance = "" if measure.chance is None else _number(measure.chance, measure.unit)
+    row = (measure.label, _number(measure.value, measure.unit, unit=True), interval, chance)
+    if not several:
+        return row
+    seen = [v for v in measure.per_key if not math.isnan(v)]
+    return (*row, f"{_number(min(seen), measure.unit)} to {_number(max(seen), measure.unit)}"
+            if seen else "")
+
+
+def _number(value: float, kind: str, *, unit: bool = False) -> str:
+    if math.isnan(value):
+        return "-"
+    if math.isinf(value):
+        return "lost"
+    if kind in ("share", "part", "rate"):
+        digits = 2 if 0 < abs(value) < 0.001 else 1
+        return f"{100 * value:.{digits}f} %" if unit else f"{100 * value:.{digits}f}"
+    if kind == "degrees":
+        return f"{value:.1f}" + (" deg" if unit else "")
+    if kind == "eye distances":
+        return f"{value:.3f}"
+    return f"{value:.2f}"
+
+
+def _plain(value: float | None) -> float | None:
+    """A number that JSON knows: NaN and infinity become null."""
+    return None if value is None or not math.isfinite(value) else round(float(value), 6)
+
+
+def as_json(result: Evaluation) -> dict[str, Any]:
+    """The evaluation as a JSON object; numbers that are not defined, or infinite
+    because a face was lost, are null."""
+    measures = {}
+    for m in result.measures:
+        seen = [v for v in m.per_key if not math.isnan(v)]
+        measures[m.key] = {
+            "label": m.label, "unit": m.unit, "value": _plain(m.value),
+            "interval": None if m.interval is None else [_plain(v) for v in m.interval],
+            "chance": _plain(m.chance), "people": m.people,
+            "range": [_plain(min(seen)), _plain(max(seen))] if seen else None,
+            "per_key": [_plain(v) for v in m.per_key]}
+    people = [{"id": person.id, "sex": person.sex,
+               "missing": [key for key, ids in result.missing.items() if person.id in ids],
+               "values": {key: _plain(values[i]) for key, values in result.values.items()}}
+              for i, person in enumerate(result.people)]
+    return {"schema": SCHEMA, "deid_ros": __version__, "settings": result.settings,
+            "people": len(people), "faceless": list(result.faceless),
+            "missing": {key: list(ids) for key, ids in result.missing.items()},
+            "measures": measures, "per_person": people}
