@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from deid_ros.detector.boxes import iou, unite
-from deid_ros.detector.chips import CHIP_SIZES, cut_chips
+from deid_ros.detector.chips import cut_chips, prepare_chips
 from deid_ros.detector.clock import CutDetector, FrameClock
 from deid_ros.detector.interfaces import Detector
 from deid_ros.detector.mesh import FaceMesh, mesh_squares
 from deid_ros.detector.registry import create_detector
 from deid_ros.detector.runtime import check_frame
 from deid_ros.detector.tracker import Track, Tracker
-from deid_ros.errors import DetectorError
 from deid_ros.faces import CHIP_NONE, DETECTION, empty_faces
 from deid_ros.geometry import MESH_TO_IBUG68, fit_pose, measure_expression
 
@@ -52,7 +51,7 @@ class FaceFinder:
         margin: the covered box grows by this part of its size on every side.
         min_surrogate_px: faces whose long side is smaller are not trusted.
         carry_frames: frames for which a face that nothing sees stays covered.
-        extractor: what chips are cut for, a key of ``CHIP_SIZES``.
+        extractor: what chips are cut for, a key of ``chips.CHIP_SIZES``.
         max_meshes: faces of one frame, largest first, that get a mesh (a few ms
             each); the others are found, tracked and not trusted.
         mesh: a ``FaceMesh`` to share; by default one is made.
@@ -66,9 +65,7 @@ class FaceFinder:
                  threshold: float | None = None, margin: float, min_surrogate_px: int,
                  carry_frames: int, extractor: str, max_meshes: int = 24,
                  mesh: FaceMesh | None = None) -> None:
-        if extractor not in CHIP_SIZES:
-            raise DetectorError(f"No chips are known for the extractor '{extractor}'; choose one "
-                                f"of {', '.join(CHIP_SIZES)}.")
+        prepare_chips(extractor)
         self.detector = (detector if isinstance(detector, Detector)
                          else create_detector(detector, threshold=threshold))
         self.margin = margin
