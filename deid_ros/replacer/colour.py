@@ -17,6 +17,11 @@ __all__ = ["ColourFit", "fit_colour", "skin_cells"]
 #: Weights of blue, green, red in the luminance (ITU-R BT.601).
 _LUMA = np.array([0.114, 0.587, 0.299], np.float32)
 
+# To luminance, blue less luminance, red less luminance.
+_OPPONENT = np.stack([_LUMA, np.array([1, 0, 0], np.float32) - _LUMA,
+                      np.array([0, 0, 1], np.float32) - _LUMA], axis=1)
+_NARROW = np.array([16.0, 8.0, 8.0], np.float32)  # least spread of skin in these, levels
+
 # Limits of what the source may do to the surrogate.
 _CONTRAST = (0.8, 1.15)
 _CHANNEL = (0.6, 1.7)
@@ -40,10 +45,10 @@ class ColourFit:
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Recolour BGR uint8 (h', w', 3) of any size: float32 (h', w', 3)."""
         result = cv2.transform(cv2.LUT(image, self.curve).astype(np.float32), self.matrix)
-        light = cv2.resize(self.light, (image.shape[1], image.shape[0]),
+        # Three equal channels: OpenCV multiplies them faster than numpy broadcasts.
+        light = cv2.resize(cv2.merge([self.light] * 3), (image.shape[1], image.shape[0]),
                            interpolation=cv2.INTER_LINEAR)
-        result *= light[..., None]
-        return result
+        return cv2.multiply(result, light, dst=result)
 
 
 def skin_cells(landmarks: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -88,10 +93,12 @@ def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarra
         source_skin, surrogate_skin: float32 (h, w), 0..1.
     """
     source_f = source.astype(np.float32)
-    weight_s, mean_s, spread_s = _statistics(source_f, source_skin)
-    _, mean_p, _ = _statistics(surrogate.astype(np.float32), surrogate_skin)
+    weight_s = _robust(source_f, source_skin)
+    weight_p = _robust(surrogate, surrogate_skin)
+    mean_s, spread_s = _moments(source_f, weight_s)
+    mean_p, _ = _moments(surrogate.astype(np.float32), weight_p)
     curve = np.empty((1, 256, 3), np.uint8)
-    if mean_s is None or mean_p is None:
+    if weight_s.sum() < 1 or weight_p.sum() < 1:
         curve[:] = np.arange(256, dtype=np.uint8)[None, :, None]
         return ColourFit(curve, np.eye(3, 4, dtype=np.float32),
                          np.ones(source_skin.shape, np.float32))
@@ -101,7 +108,7 @@ def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarra
     curve[0] = np.round(255 * levels ** np.clip(gamma, *_GAMMA))[:, None]
 
     recoloured = cv2.LUT(surrogate, curve).astype(np.float32)
-    weight_p, mean_p, spread_p = _statistics(recoloured, surrogate_skin)
+    mean_p, spread_p = _moments(recoloured, weight_p)
     luma_p = float(mean_p @ _LUMA)
     gain = np.clip((mean_s + 1) / (mean_p + 1), *_CHANNEL)
     contrast = (spread_s / (luma_s + _DARK)) / max(spread_p / (luma_p + _DARK), 1e-3)
@@ -122,26 +129,26 @@ def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarra
     return ColourFit(curve, matrix, light)
 
 
-def _statistics(image: np.ndarray, skin: np.ndarray,
-                ) -> tuple[np.ndarray, np.ndarray | None, float]:
-    """Robust weights (h, w), mean BGR (3,) and spread of the luminance."""
+def _robust(image: np.ndarray, skin: np.ndarray) -> np.ndarray:
+    """``skin`` (h, w) without the cells whose colour is unlike the others'."""
     chosen = skin > 0
     if np.count_nonzero(chosen) < 4:
-        return skin, None, 0.0
-    pixels = image[chosen]
-    luma = pixels @ _LUMA
-    chroma = pixels - luma[:, None]
-    off_luma = np.abs(luma - np.median(luma))
-    off_chroma = np.linalg.norm(chroma - np.median(chroma, axis=0), axis=1)
-    sigma_luma = max(1.5 * float(np.median(off_luma)), 8.0)
-    sigma_chroma = max(1.5 * float(np.median(off_chroma)), 4.0)
-    robust = np.exp(-0.5 * (off_luma / (2 * sigma_luma)) ** 2
-                    - 0.5 * (off_chroma / (2 * sigma_chroma)) ** 2) * skin[chosen]
+        return np.zeros_like(skin)
+    values = image[chosen].astype(np.float32) @ _OPPONENT
+    off = np.abs(values - np.median(values, axis=0))
+    sigma = np.maximum(3.0 * np.median(off, axis=0), _NARROW)
     weights = np.zeros_like(skin)
-    weights[chosen] = robust
-    robust = robust / max(float(robust.sum()), 1e-6)
-    mean = robust @ pixels
-    return weights, mean, float(np.sqrt(robust @ (luma - mean @ _LUMA) ** 2))
+    weights[chosen] = np.exp(-0.5 * ((off / sigma) ** 2).sum(axis=1)) * skin[chosen]
+    return weights
+
+
+def _moments(image: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weighted mean BGR float32 (3,) and spread of the luminance, in levels."""
+    chosen = weights > 1e-3
+    pixels, weight = image[chosen], weights[chosen]
+    weight = weight / max(float(weight.sum()), 1e-6)
+    mean = weight @ pixels
+    return mean, float(np.sqrt(weight @ (pixels @ _LUMA - mean @ _LUMA) ** 2))
 
 
 def _light(ratio: np.ndarray, weights: np.ndarray, face: np.ndarray) -> np.ndarray:

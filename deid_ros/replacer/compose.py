@@ -21,7 +21,7 @@ __all__ = ["BLENDS", "compose"]
 BLENDS = ("gaussian", "inplace")
 
 #: Cells along the longer side of a face's surroundings.
-GRID = 80
+GRID = 64
 
 _PAD = 0.10         # surroundings that are looked at, as a part of the face's size
 _FEATHER = 0.035    # width of the outer band of the mask, as a part of the face's size
@@ -58,9 +58,8 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     ratio = np.array([size[0] / width, size[1] / height], np.float32)
 
-    source_g = cv2.resize(source, size, interpolation=cv2.INTER_AREA)
-    colour_g = cv2.resize(colour, size, interpolation=cv2.INTER_AREA)
-    alpha_g = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    source_g, colour_g = _shrink(source, size), _shrink(colour, size)
+    alpha_g = _shrink(alpha, size).astype(np.float32) / 255
     hull_g = np.zeros(alpha_g.shape, np.uint8)
     fill_polygon(hull_g, (hull - (x0, y0) + 0.5) * ratio - 0.5, 1)
     inside = hull_g > 0
@@ -74,22 +73,31 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     source_g, matched_g = source_g.astype(np.float32), fit.apply(colour_g)
     offset_g, smooth_g = _border(source_g, matched_g, alpha_g, hull_g)
 
+    if not (np.isfinite(fit.matrix).all() and np.isfinite(offset_g).all()):
+        raise ReplacerError("the colours of the surrogate cannot be fitted")
+
     # From here on at full resolution.
     result = fit.apply(colour)
     if blend == "inplace":
-        result += _enlarge(offset_g, alpha)
+        cv2.add(result, _enlarge(offset_g, alpha), dst=result)
     weight = np.minimum(alpha.astype(np.float32) * (1 / 255), _enlarge(_feather(alpha_g), alpha))
     weight = weight * weight * (3 - 2 * weight)
     fill = _fill(hull - (x0, y0), alpha.shape)
-    pixels = source.astype(np.float32)
-    pixels += (_enlarge(smooth_g, alpha) - pixels) * fill[..., None]
-    pixels += (result - pixels) * weight[..., None]
-    if not np.isfinite(pixels.sum()):
-        raise ReplacerError("the surrogate has no finite colours")
-    changed = ((weight > 0) | (fill > 0)).astype(np.uint8) * 255
-    pixels = np.round(np.clip(pixels, 0, 255, out=pixels), out=pixels).astype(np.uint8)
-    cv2.copyTo(pixels, changed, source)
+    under = cv2.blendLinear(_enlarge(smooth_g, alpha), source.astype(np.float32), fill, 1 - fill)
+    pixels = cv2.blendLinear(result, under, weight, 1 - weight)
+    changed = cv2.compare(cv2.max(weight, fill), 0, cv2.CMP_GT)
+    cv2.copyTo(cv2.add(pixels, 0, dtype=cv2.CV_8U), changed, source)
     written[y0:y1, x0:x1] |= changed
+
+
+def _shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Average an image over the cells of a grid of ``size`` (w, h)."""
+    # OpenCV halves several times faster than it averages in one uneven step.
+    while image.shape[1] >= 3 * size[0] and image.shape[0] >= 3 * size[1]:
+        height, width = image.shape[0] // 2, image.shape[1] // 2
+        image = cv2.resize(image[:2 * height, :2 * width], (width, height),
+                           interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def _enlarge(grid: np.ndarray, like: np.ndarray) -> np.ndarray:
@@ -100,7 +108,7 @@ def _window(shape: tuple[int, ...], patch: np.ndarray, square: np.ndarray,
             hull: np.ndarray) -> tuple[int, int, int, int]:
     """The part of the frame x0, y0, x1, y1 that holds mask, hull and surroundings."""
     left, top, side = (int(v) for v in square)
-    px, py, pw, ph = cv2.boundingRect(patch[..., 3])
+    px, py, pw, ph = cv2.boundingRect(cv2.extractChannel(patch, 3))
     if not pw:
         raise ReplacerError("there is no surrogate")
     scale = side / patch.shape[0]
@@ -120,21 +128,20 @@ def _surrogate(patch: np.ndarray, square: np.ndarray, x0: int, y0: int, x1: int,
     """The surrogate's BGR uint8 (h, w, 3) and alpha uint8 (h, w) in a window."""
     left, top, side = (int(v) for v in square)
     size = patch.shape[0]
-    bgra = cv2.cvtColor(patch, cv2.COLOR_RGBA2BGRA)
     width, height = x1 - x0, y1 - y0
     if side == size:
         window = np.zeros((height, width, 4), np.uint8)
         ax, ay, bx, by = (max(x0, left), max(y0, top), min(x1, left + side), min(y1, top + side))
         if bx > ax and by > ay:
-            window[ay - y0:by - y0, ax - x0:bx - x0] = bgra[ay - top:by - top, ax - left:bx - left]
+            window[ay - y0:by - y0, ax - x0:bx - x0] = patch[ay - top:by - top, ax - left:bx - left]
     else:
         scale = size / side
         matrix = np.array([[scale, 0, (x0 - left + 0.5) * scale - 0.5],
                            [0, scale, (y0 - top + 0.5) * scale - 0.5]])
-        window = cv2.warpAffine(bgra, matrix, (width, height),
+        window = cv2.warpAffine(patch, matrix, (width, height),
                                 flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
                                 borderMode=cv2.BORDER_CONSTANT)
-    return np.ascontiguousarray(window[..., :3]), np.ascontiguousarray(window[..., 3])
+    return cv2.cvtColor(window, cv2.COLOR_RGBA2BGR), cv2.extractChannel(window, 3)
 
 
 def _feather(alpha: np.ndarray) -> np.ndarray:
