@@ -74,8 +74,9 @@ def _known(word: str, names: Iterable[str], what: str) -> str:
 
 def _checked(name: str, entry: Parameter, value: Any, suffix: str) -> Any:
     def refuse(remedy: str = "") -> ConfigError:
-        return ConfigError(f"{name} is {value!r}{suffix} but must be {entry.allowed}"
-                           f"{'; ' + remedy if remedy else ''}.")
+        sentence = f"{name} is {value!r}{suffix} but must be {entry.allowed}"
+        sentence += f"; {remedy}" if remedy else ""
+        return ConfigError(sentence if sentence.endswith("?") else sentence + ".")
 
     if entry.kind is float and type(value) is int:
         value = float(value)

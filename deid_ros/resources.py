@@ -34,9 +34,10 @@ def share_dir() -> Path:
     source = Path(__file__).resolve().parent.parent
     prefixes = os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)
     # A plain pip install lies in <prefix>/lib/python3.x/site-packages/deid_ros,
-    # a colcon one in <prefix>/lib/python3.x/site-packages or local/lib/...
+    # a colcon one in <prefix>/lib/python3.x/site-packages or local/lib/..., one
+    # with --target beside its share folder.
     candidates = [source]
-    candidates += [parent / "share" / "deid_ros" for parent in source.parents]
+    candidates += [parent / "share" / "deid_ros" for parent in (source, *source.parents)]
     candidates += [Path(p) / "share" / "deid_ros" for p in (*prefixes, sys.prefix) if p]
     for folder in candidates:
         if (folder / "config" / "pipeline.yaml").is_file():

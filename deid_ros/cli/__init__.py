@@ -12,6 +12,7 @@ import difflib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -65,6 +66,12 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **options)
 
     def error(self, message: str) -> NoReturn:
+        # "argument COMMAND: invalid choice: 'rum' (choose from 'run', 'pipeline')"
+        match = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if match:
+            choices = [word.strip(" '") for word in match[2].split(",")]
+            close = difflib.get_close_matches(match[1], choices, n=1)
+            message += f", did you mean '{close[0]}'?" if close else ""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
