@@ -80,6 +80,9 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
         "extractor": Parameter(
             str, "The extractor that chips are cut for; the matcher's must be the same",
             choices=_EXTRACTORS),
+        "queue": Parameter(
+            int, "Camera images that wait for the detector at most; the newest win",
+            unit="frames", minimum=1, maximum=100),
     },
     "matcher": {
         "gallery": Parameter(
@@ -123,13 +126,26 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
         "queue": Parameter(
             int, "Frames that wait for their tables at most; the oldest is withheld beyond",
             unit="frames", minimum=1, maximum=1000),
+        "jpeg_quality": Parameter(
+            int, "Quality of the JPEG images that leave compressed", minimum=1, maximum=100),
     },
     "video_source": {
-        "source": Parameter(str, "A video file, a folder of images or a V4L2 index"),
+        "source": Parameter(
+            str, "A video file, an image, a folder of images, a V4L2 index, or astronaut for a "
+            "photograph that is panned and zoomed"),
         "image_topic": _IMAGE_TOPIC,
         "rate": Parameter(float, "Frames published a second",
                           unit="Hz", minimum=0.1, maximum=1000.0),
         "loop": Parameter(bool, "Begin again at the end of the source"),
+        "frames": Parameter(int, "End after so many frames; 0: at the end of the source",
+                            unit="frames", minimum=0, maximum=2**31 - 1),
+        "width": Parameter(int, "Width to scale frames to; 0: as the source has it",
+                           unit="px", minimum=0, maximum=16384),
+        "height": Parameter(int, "Height to scale frames to; 0: as the source has it",
+                            unit="px", minimum=0, maximum=16384),
+        "frame_id": Parameter(str, "Coordinate frame written into the headers"),
+        "wait_s": Parameter(float, "Longest wait for a subscriber before the first frame",
+                            unit="s", minimum=0.0, maximum=3600.0),
     },
     "recorder": {
         "topics": Parameter(list, "Topics to record"),
