@@ -1,0 +1,168 @@
+"""What the nodes have in common: parameters, diagnostics, and staying alive.
+
+A node of this package never dies of a message: every callback is guarded, what
+it raises is counted by cause, logged, and the frame it belonged to does not
+leave.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.clock import Clock, ClockType
+from rclpy.context import Context
+from rclpy.exceptions import ParameterException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+from deid_ros.config import check, defaults
+from deid_ros.errors import ConfigError, DeidError
+from deid_ros.parameters import PARAMETERS
+from deid_ros.parameters import Parameter as Entry
+from deid_ros.ros.health import Health
+
+__all__ = ["StageNode"]
+
+_COMPLAIN_S = 5.0   # between two log lines of the same cause
+_REPORT_S = 10.0    # between two log lines of what was withheld
+
+
+def descriptor_of(entry: Entry) -> ParameterDescriptor:
+    """The ROS descriptor of a parameter in the table."""
+    words = entry.description + (f" [{entry.unit}]" if entry.unit else "")
+    descriptor = ParameterDescriptor(description=words, read_only=not entry.live,
+                                     additional_constraints=entry.allowed)
+    if entry.minimum is not None and entry.maximum is not None:
+        if entry.kind is float:
+            descriptor.floating_point_range = [FloatingPointRange(
+                from_value=float(entry.minimum), to_value=float(entry.maximum), step=0.0)]
+        elif entry.kind is int:
+            descriptor.integer_range = [IntegerRange(
+                from_value=int(entry.minimum), to_value=int(entry.maximum), step=1)]
+    return descriptor
+
+
+class StageNode(Node):
+    """Base of every node.
+
+    Args:
+        name: node name; by default ``NODE``, which is also its name in the
+            configuration.
+        namespace: as for ``rclpy.node.Node``.
+        context: as for ``rclpy.node.Node``.
+        overrides: parameter -> value, before those of a parameter file.
+
+    ``options`` holds the checked parameters, ``health`` the counters.
+
+    Raises:
+        ConfigError: a parameter of the wrong type or out of range.
+    """
+
+    #: The node's name in ``config/pipeline.yaml`` and ``parameters.py``.
+    NODE: ClassVar[str]
+
+    def __init__(self, *, name: str | None = None, namespace: str | None = None,
+                 context: Context | None = None,
+                 overrides: Mapping[str, Any] | None = None) -> None:
+        super().__init__(
+            name or self.NODE, namespace=namespace, context=context,
+            parameter_overrides=[Parameter(key, value=value)
+                                 for key, value in (overrides or {}).items()])
+        self.steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.health = Health()
+        self.options = self._declare()
+        self._complained: dict[str, float] = {}
+        self._reported = time.monotonic()
+        self._withheld: dict[str, int] = {}
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.every(1.0, self._diagnose)
+
+    def _declare(self) -> dict[str, Any]:
+        options = {}
+        for key, value in defaults()[self.NODE].items():
+            entry = PARAMETERS[self.NODE][key]
+            try:
+                came = self.declare_parameter(key, value, descriptor_of(entry)).value
+            except ParameterException as error:
+                raise ConfigError(f"{self.NODE}.{key}: {error}; it must be {entry.allowed}."
+                                  ) from None
+            options[key] = check(self.NODE, key, came)
+        return options
+
+    def guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
+        """A callback that cannot end the node."""
+        @functools.wraps(callback)
+        def call(*args: Any) -> None:
+            try:
+                callback(*args)
+            except Exception as error:
+                self.failed(callback.__name__.strip("_"), error)
+        return call
+
+    def every(self, seconds: float, callback: Callable[[], None]) -> Any:
+        """A guarded timer on the steady clock: runs under ``use_sim_time`` too."""
+        return self.create_timer(seconds, self.guarded(callback), clock=self.steady)
+
+    def output(self, kind: type, topic: str, qos: QoSProfile) -> Publisher:
+        """A publisher whose QoS the user may override."""
+        return self.create_publisher(
+            kind, topic, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies())
+
+    def input(self, kind: type, topic: str, callback: Callable[[Any], None],
+              qos: QoSProfile, *, raw: bool = False) -> Any:
+        """A guarded subscription."""
+        return self.create_subscription(kind, topic, self.guarded(callback), qos, raw=raw)
+
+    def failed(self, what: str, error: Exception) -> None:
+        """Count and log what went wrong in ``what``."""
+        self.health.count(f"failed.{what}")
+        kind = "" if isinstance(error, DeidError) else f"{type(error).__name__}: "
+        self.complain(f"{what}.{type(error).__name__}", f"{what}: {kind}{error}")
+
+    def complain(self, cause: str, message: str) -> None:
+        """Log an error, at most every few seconds for the same cause."""
+        now = time.monotonic()
+        if now - self._complained.get(cause, -_COMPLAIN_S) >= _COMPLAIN_S:
+            self._complained[cause] = now
+            self.get_logger().error(message)
+
+    def _diagnose(self) -> None:
+        new = self.health.news()
+        lost = {name: number for name, number in new.items()
+                if name.startswith(("withheld.", "failed."))}
+        status = DiagnosticStatus(name=self.get_fully_qualified_name(), hardware_id="deid_ros")
+        status.level = DiagnosticStatus.WARN if lost else DiagnosticStatus.OK
+        if lost and not new["out"]:
+            status.level = DiagnosticStatus.ERROR
+        status.message = ", ".join(f"{name}: {number}" for name, number in lost.items()) or "OK"
+        status.values = [KeyValue(key=name, value=f"{value:g}")
+                         for name, value in self.health.values().items()]
+        self._diagnostics.publish(DiagnosticArray(
+            header=self._now_header(), status=[status]))
+        self._report(lost)
+
+    def _now_header(self) -> Any:
+        from std_msgs.msg import Header
+        return Header(stamp=self.get_clock().now().to_msg())
+
+    def _report(self, lost: Mapping[str, int]) -> None:
+        for name, number in lost.items():
+            self._withheld[name] = self._withheld.get(name, 0) + number
+        now = time.monotonic()
+        if self._withheld and now - self._reported >= _REPORT_S:
+            words = ", ".join(f"{name}: {number}" for name, number in self._withheld.items())
+            self.get_logger().warning(f"in the last {now - self._reported:.0f} s {words}")
+            self._withheld.clear()
+            self._reported = now
+
+    def close(self) -> None:
+        """Finish: say the last numbers. Called once, before ``destroy_node``."""
+        self._diagnose()

@@ -1,0 +1,97 @@
+"""The first node: finds the faces of every frame it is given."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import Image, PointCloud2
+
+from deid_ros.faces import CHIP_NONE
+from deid_ros.ros import topics
+from deid_ros.ros.base import StageNode
+from deid_ros.ros.camera import CameraFrame
+from deid_ros.ros.codec import stamp_ns
+from deid_ros.ros.qos import CameraSubscription, keep_last
+from deid_ros.ros.runtime import run_node
+from deid_ros.ros.tables import from_matches, to_stack, to_table
+
+__all__ = ["DetectorNode", "main"]
+
+#: A chip that is not answered within this time is cut again (s).
+_ANSWER_S = 2.0
+
+
+class DetectorNode(StageNode):
+    """Camera image in; face table (always) and chips (where wanted) out.
+
+    No table is published for a frame that cannot be read or searched, and so the
+    frame does not leave.
+
+    Args:
+        finder: anything with ``find``, ``reset`` and ``renew_chips`` of
+            ``detector.FaceFinder``; by default one as the parameters say.
+        options: as for ``StageNode``.
+    """
+
+    NODE = "detector"
+
+    def __init__(self, *, finder: Any = None, **options: Any) -> None:
+        super().__init__(**options)
+        self._finder = finder or self._create()
+        self._faces = self.output(PointCloud2, topics.FACES, keep_last(8))
+        self._chips = self.output(Image, topics.CHIPS, keep_last(8))
+        self._unanswered: dict[int, float] = {}
+        self.input(PointCloud2, topics.MATCHES, self._on_matches, keep_last(8))
+        self.every(0.5, self._ask_again)
+        self._camera = CameraSubscription(self, self.options["image_topic"], self._on_image,
+                                          depth=self.options["queue"])
+
+    def _create(self) -> Any:
+        from deid_ros.detector import FaceFinder
+        return FaceFinder(**{name: self.options[name] for name in (
+            "detector", "threshold", "margin", "min_surrogate_px", "carry_frames", "extractor")})
+
+    def _on_image(self, msg: Any) -> None:
+        began = time.monotonic()
+        self.health.count("in")
+        camera = CameraFrame(msg)
+        found = self._finder.find(camera.bgr(), stamp_ns=stamp_ns(msg.header))
+        self._faces.publish(to_table(found.faces, msg.header, camera.tag))
+        if len(found.chips):
+            self._chips.publish(to_stack(found.chips, msg.header, camera.tag))
+        self._remember(found.faces)
+        self.health.count("out")
+        self.health.count("faces", len(found.faces))
+        self.health.time("work", time.monotonic() - began)
+
+    def _remember(self, faces: np.ndarray) -> None:
+        now = time.monotonic()
+        here = {int(track) for track in faces["track_id"]}
+        self._unanswered = {track: since for track, since in self._unanswered.items()
+                            if track in here}
+        for track in faces["track_id"][faces["chip"] != CHIP_NONE]:
+            self._unanswered.setdefault(int(track), now)
+
+    def _on_matches(self, msg: PointCloud2) -> None:
+        for track in from_matches(msg)["track_id"]:
+            self._unanswered.pop(int(track), None)
+
+    def _ask_again(self) -> None:
+        """Cut chips anew where the matcher was away, so that a restart heals."""
+        now = time.monotonic()
+        if any(now - since > _ANSWER_S for since in self._unanswered.values()):
+            self._unanswered.clear()
+            self._finder.renew_chips()
+            self.health.count("chips_renewed")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the node until it is told to stop."""
+    return run_node(DetectorNode, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

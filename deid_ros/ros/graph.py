@@ -1,0 +1,114 @@
+"""The whole pipeline in one process: the same node classes, a thread each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from rclpy.context import Context
+
+from deid_ros.config import Config
+from deid_ros.ros.detector_node import DetectorNode
+from deid_ros.ros.generator_node import GeneratorNode
+from deid_ros.ros.matcher_node import MatcherNode
+from deid_ros.ros.recorder_node import RecorderNode
+from deid_ros.ros.replacer_node import ReplacerNode
+from deid_ros.ros.runtime import Runner
+from deid_ros.ros.video_source_node import VideoSourceNode
+
+__all__ = ["NODES", "STAGES", "Graph"]
+
+#: The four stages, in the order of the data.
+STAGES = ("detector", "matcher", "generator", "replacer")
+
+#: Name in the configuration -> class.
+NODES: dict[str, type] = {
+    "detector": DetectorNode,
+    "matcher": MatcherNode,
+    "generator": GeneratorNode,
+    "replacer": ReplacerNode,
+    "video_source": VideoSourceNode,
+    "recorder": RecorderNode,
+}
+
+
+class Graph:
+    """Nodes of one configuration, composed.
+
+    All nodes are made, with their models loaded, before the first one runs; the
+    source runs last.
+
+    Args:
+        config: as from ``config.load``.
+        context: an initialised context.
+        namespace: of all nodes.
+        source, record: whether there is a ``video_source``, a ``recorder``.
+        frames: the source's frames, instead of those the configuration names.
+        cores: node -> keyword arguments of its class, for instance
+            ``{'detector': {'finder': finder}}``.
+
+    Raises:
+        DeidError: a parameter, model or gallery that is not right.
+    """
+
+    def __init__(self, config: Config, *, context: Context, namespace: str = "",
+                 source: bool = False, record: bool = False,
+                 frames: Iterator[np.ndarray] | None = None,
+                 cores: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self.runners: dict[str, Runner] = {}
+        names = [*(["recorder"] if record else []), *reversed(STAGES),
+                 *(["video_source"] if source or frames is not None else [])]
+        for name in names:
+            more = dict((cores or {}).get(name, {}))
+            if name == "video_source":
+                more.setdefault("listeners", 2)
+                more.setdefault("source", frames)
+            try:
+                node = NODES[name](context=context, namespace=namespace or None,
+                                   overrides=config[name], **more)
+            except BaseException:
+                self.stop()
+                raise
+            self.runners[name] = Runner(node)
+
+    def __enter__(self) -> Graph:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def node(self, name: str) -> Any:
+        """One of the nodes."""
+        return self.runners[name].node
+
+    def start(self) -> Graph:
+        """Begin, the source last."""
+        for runner in self.runners.values():
+            runner.start()
+        return self
+
+    @property
+    def finished(self) -> bool:
+        """Whether the source has ended."""
+        source = self.runners.get("video_source")
+        return source is not None and source.node.finished.is_set()
+
+    def drain(self, timeout: float = 3.0) -> None:
+        """Wait until every frame that came has left or been withheld."""
+        end = time.monotonic() + timeout
+        health = self.node("replacer").health
+        while time.monotonic() < end:
+            if health.total("in") <= health.total("out") + health.total("withheld."):
+                break
+            time.sleep(0.02)
+
+    def values(self) -> dict[str, dict[str, float]]:
+        """Node -> its numbers."""
+        return {name: runner.node.health.values() for name, runner in self.runners.items()}
+
+    def stop(self) -> None:
+        """End all nodes, the source first and the recorder last."""
+        for name in reversed(list(self.runners)):
+            self.runners[name].stop()

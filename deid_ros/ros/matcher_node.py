@@ -1,0 +1,99 @@
+"""The second node: which surrogate identity a face gets."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import Image, PointCloud2
+
+from deid_ros.errors import FrameError
+from deid_ros.faces import CHIP_NONE, FACE
+from deid_ros.ros import topics
+from deid_ros.ros.base import StageNode
+from deid_ros.ros.codec import stamp_ns
+from deid_ros.ros.joiner import Joiner
+from deid_ros.ros.qos import keep_last, latched
+from deid_ros.ros.runtime import run_node
+from deid_ros.ros.tables import from_stack, from_table, to_table
+
+__all__ = ["MatcherNode", "main"]
+
+
+class MatcherNode(StageNode):
+    """Face table and chips in; matches out, one row per chip.
+
+    Args:
+        extractor: anything with ``embed`` of ``extractor.Extractor``.
+        matcher: anything with ``match`` of ``matcher.Matcher``; by default both
+            as the parameters say.
+        options: as for ``StageNode``.
+    """
+
+    NODE = "matcher"
+
+    def __init__(self, *, extractor: Any = None, matcher: Any = None, **options: Any) -> None:
+        super().__init__(**options)
+        self._extractor, self._matcher = extractor, matcher
+        if extractor is None or matcher is None:
+            self._create()
+        self._stream = self.get_namespace()
+        self._joiner = Joiner(("faces", "chips"), capacity=8, max_age=2.0)
+        # Kept for a generator that starts later or again.
+        self._matches = self.output(PointCloud2, topics.MATCHES, latched(100))
+        self.input(PointCloud2, topics.FACES, self._on_faces, keep_last(8))
+        self.input(Image, topics.CHIPS, self._on_chips, keep_last(8))
+
+    def _create(self) -> None:
+        from deid_ros.config import as_list, file_of
+        from deid_ros.extractor import create_extractor
+        from deid_ros.matcher import Gallery, Matcher
+        options = self.options
+        gallery = Gallery.load(file_of(options["gallery"]), extractor=options["extractor"])
+        self._extractor = create_extractor(options["extractor"],
+                                           weights=options["extractor_weights"] or None)
+        self._matcher = Matcher(gallery, policy=options["policy"], mix=options["mix"],
+                                key=options["key"], preserve=as_list(options["preserve"]))
+
+    def _on_faces(self, msg: PointCloud2) -> None:
+        faces, tag = from_table(msg, FACE, tagged=True)
+        if (faces["chip"] != CHIP_NONE).any():  # the others have nothing to wait for
+            self._join("faces", (stamp_ns(msg.header), tag), faces, msg)
+
+    def _on_chips(self, msg: Image) -> None:
+        chips, tag = from_stack(msg, 3)
+        self._join("chips", (stamp_ns(msg.header), tag), chips, msg)
+
+    def _join(self, slot: str, key: Any, part: np.ndarray, msg: Any) -> None:
+        parts = self._joiner.add(slot, key, part, time.monotonic())
+        for cause, number in self._joiner.dropped.items():
+            self.health.count(f"dropped.{cause}", number)
+        self._joiner.dropped.clear()
+        if parts:
+            self._match(parts["faces"], parts["chips"], msg)
+
+    def _match(self, faces: np.ndarray, chips: np.ndarray, msg: Any) -> None:
+        began = time.monotonic()
+        self.health.count("in")
+        rows = faces[faces["chip"] != CHIP_NONE]
+        rows = rows[np.argsort(rows["chip"])]
+        if rows["chip"].tolist() != list(range(len(chips))):
+            raise FrameError(f"A face table points to the chips {rows['chip'].tolist()}, but "
+                             f"{len(chips)} came; all nodes must run the same version of deid_ros.")
+        matches = self._matcher.match(rows["track_id"], self._extractor.embed(chips),
+                                      stream=self._stream)
+        self._matches.publish(to_table(matches, msg.header))
+        self.health.count("out")
+        self.health.count("matches", len(matches))
+        self.health.time("work", time.monotonic() - began)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the node until it is told to stop."""
+    return run_node(MatcherNode, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

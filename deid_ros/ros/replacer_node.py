@@ -1,0 +1,155 @@
+"""The fourth node, and the only one that lets frames out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from typing import Any
+
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from visualization_msgs.msg import ImageMarker
+
+from deid_ros.faces import FACE
+from deid_ros.ros import topics
+from deid_ros.ros.base import StageNode
+from deid_ros.ros.camera import CameraFrame, CameraInfos, info_topic
+from deid_ros.ros.codec import stamp_ns
+from deid_ros.ros.markers import outlines
+from deid_ros.ros.proof import check_covered
+from deid_ros.ros.qos import OUTPUT, CameraSubscription, keep_last
+from deid_ros.ros.release import Decision, ReleaseQueue
+from deid_ros.ros.runtime import run_node
+from deid_ros.ros.tables import from_stack, from_table
+
+__all__ = ["ReplacerNode", "main"]
+
+#: How often deadlines are looked at (s).
+_TICK_S = 0.02
+
+
+class ReplacerNode(StageNode):
+    """Camera image, face table and surrogates in; the covered image out.
+
+    A frame leaves only with the face table of exactly that frame (stamp, size and
+    CRC-32 of its bytes) and with every row of the table covered; ``release``
+    holds the rules, ``proof`` looks at the result.
+
+    Args:
+        replacer: anything with ``apply`` of ``replacer.Replacer``; by default as
+            the parameters say.
+        options: as for ``StageNode``.
+    """
+
+    NODE = "replacer"
+
+    def __init__(self, *, replacer: Any = None, **options: Any) -> None:
+        super().__init__(**options)
+        from deid_ros.replacer import Replacer, cover_solid
+        settings = self.options
+        self._replacer = replacer or Replacer(replace=settings["replace"],
+                                              blend=settings["blend"])
+        self._cover_solid = cover_solid
+        self._queue = ReleaseQueue(capacity=settings["queue"],
+                                   deadline=settings["deadline_ms"] / 1e3,
+                                   surrogates=settings["replace"] == "surrogate")
+        self._infos = CameraInfos()
+        self._image = self.output(Image, topics.IMAGE, OUTPUT)
+        self._compressed = self.output(CompressedImage, topics.IMAGE_COMPRESSED, OUTPUT)
+        self._info = self.output(CameraInfo, topics.CAMERA_INFO, OUTPUT)
+        self._regions = self.output(ImageMarker, topics.REGIONS, OUTPUT)
+        self.input(PointCloud2, topics.FACES, self._on_faces, keep_last(8))
+        self.input(Image, topics.SURROGATES, self._on_surrogates, keep_last(4))
+        self._camera = CameraSubscription(self, settings["image_topic"], self._on_image,
+                                          depth=settings["queue"])
+        self.input(CameraInfo, info_topic(settings["image_topic"]), self._on_info,
+                   keep_last(8, reliable=False))
+        self.every(_TICK_S, self._pump)
+
+    def _on_image(self, msg: Any) -> None:
+        self.health.count("in")
+        try:
+            frame = CameraFrame(msg)
+        except Exception:
+            self.health.count("withheld.bad_frame")
+            raise
+        self._queue.put_frame(frame.key, frame, time.monotonic())
+        self._pump()
+
+    def _on_faces(self, msg: PointCloud2) -> None:
+        faces, tag = from_table(msg, FACE, tagged=True)
+        self._queue.put_table((stamp_ns(msg.header), tag), faces, time.monotonic())
+        self._pump()
+
+    def _on_surrogates(self, msg: Image) -> None:
+        pictures, tag = from_stack(msg, 4)
+        self._queue.put_surrogates((stamp_ns(msg.header), tag), pictures, time.monotonic())
+        self._pump()
+
+    def _on_info(self, msg: CameraInfo) -> None:
+        if self._infos.came(msg):
+            self._info.publish(msg)
+
+    def _pump(self) -> None:
+        for decision in self._queue.due(time.monotonic()):
+            try:
+                self._release(decision)
+            except Exception as error:
+                self.health.count("withheld.failed")
+                self.failed("replace", error)
+
+    def _release(self, decision: Decision) -> None:
+        if decision.faces is None:
+            self.health.count(f"withheld.{decision.cause}")
+            return
+        began = time.monotonic()
+        camera, faces = decision.frame, decision.faces
+        if decision.cause:
+            self.health.count(f"flat.{decision.cause}")
+        frame = mask = None
+        covered_by: list[str] = []
+        if len(faces):
+            frame, mask, covered_by = self._cover(camera, decision)
+        output = camera.output(
+            frame, mask, quality=self.options["jpeg_quality"],
+            with_compressed=self._compressed.get_subscription_count() > 0)
+        self._publish(output, faces)
+        now = time.monotonic()
+        self.health.count("out")
+        for how, number in Counter(covered_by).items():
+            self.health.count(f"faces.{how}", number)
+        self.health.time("work", now - began)
+        self.health.time("latency", decision.waited + now - began)
+        age = (self.get_clock().now().nanoseconds - stamp_ns(output.image.header)) / 1e9
+        if 0 <= age < 4:  # stamps of this clock, not those of a bag
+            self.health.time("age", age)
+
+    def _cover(self, camera: CameraFrame, decision: Decision) -> Any:
+        before, faces = camera.bgr(), decision.faces
+        try:
+            done = self._replacer.apply(before, faces, decision.surrogates)
+            check_covered(before, done.frame, done.mask, faces)
+        except Exception as error:
+            self.failed("cover", error)
+            done = self._cover_solid(before, faces)
+            check_covered(before, done.frame, done.mask, faces)
+        return done.frame, done.mask, done.covered_by
+
+    def _publish(self, output: Any, faces: Any) -> None:
+        self._image.publish(output.image)
+        if output.compressed is not None:
+            self._compressed.publish(output.compressed)
+        info = self._infos.left(stamp_ns(output.image.header))
+        if info is not None:
+            self._info.publish(info)
+        if self._regions.get_subscription_count():
+            self._regions.publish(outlines(faces, output.image.header))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the node until it is told to stop."""
+    return run_node(ReplacerNode, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""Record tables and stacks of pictures as standard messages.
+
+A ``PointCloud2`` is a typed record table: a numpy structured array goes in and
+the same array comes out. An ``Image`` carries a stack of N square pictures, one
+below the other. Both belong to one frame and say which: the header is the
+frame's, and 16 bytes of padding hold the frame's size and CRC-32
+(``codec.FrameTag``). Padding is legal in both messages, so any tool reads them.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from array import array
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import Image, PointCloud2, PointField
+
+from deid_ros.errors import FrameError
+from deid_ros.faces import match_dtype
+from deid_ros.ros.codec import FrameTag, bytes_array
+
+__all__ = ["from_matches", "from_stack", "from_table", "to_stack", "to_table"]
+
+#: Height, width, CRC-32, magic number; little endian.
+_TAG = struct.Struct("<4I")
+_MAGIC = 0x44494544  # 'DEID' in memory
+
+_DATATYPES = {
+    "i1": PointField.INT8, "u1": PointField.UINT8, "i2": PointField.INT16,
+    "u2": PointField.UINT16, "i4": PointField.INT32, "u4": PointField.UINT32,
+    "f4": PointField.FLOAT32, "f8": PointField.FLOAT64,
+}
+
+
+def _fields(dtype: np.dtype) -> list[tuple[str, int, int, int]]:
+    """(name, offset, datatype, count) of every field of a flat record type."""
+    described = []
+    for name, (kind, offset, *_) in (dtype.fields or {}).items():
+        base, shape = kind.subdtype or (kind, ())
+        described.append((name, offset, _DATATYPES[base.str[1:]],
+                          int(np.prod(shape, dtype=int))))
+    return described
+
+
+def to_table(rows: np.ndarray, header: Any, tag: FrameTag | None = None) -> PointCloud2:
+    """A structured array of N rows, N = 0 included, as a message.
+
+    Args:
+        rows: one-dimensional, a record type of little-endian numbers and
+            one-dimensional arrays of them.
+        header: the header of the frame the rows belong to.
+        tag: written behind the rows where given.
+    """
+    footer = b"" if tag is None else _TAG.pack(*tag, _MAGIC)
+    data = bytes_array(rows)
+    data.frombytes(footer)
+    return PointCloud2(
+        header=header, height=1, width=len(rows), is_bigendian=False, is_dense=True,
+        point_step=rows.dtype.itemsize, row_step=len(data), data=data,
+        fields=[PointField(name=name, offset=offset, datatype=datatype, count=count)
+                for name, offset, datatype, count in _fields(rows.dtype)])
+
+
+def from_table(msg: PointCloud2, dtype: np.dtype, *,
+               tagged: bool = False) -> tuple[np.ndarray, FrameTag | None]:
+    """The rows of a message, read-only and without a copy, and its tag.
+
+    Raises:
+        FrameError: the fields are not exactly those of ``dtype``, the sizes do
+            not fit together, or a tag is asked for and there is none.
+    """
+    came = [(f.name, f.offset, f.datatype, f.count) for f in msg.fields]
+    wanted = _fields(dtype)
+    if came != wanted or msg.point_step != dtype.itemsize or msg.is_bigendian:
+        different = [f"{w} but {c}" for w, c in zip(wanted, came) if w != c]
+        raise FrameError(
+            f"A table has {len(came)} fields in {msg.point_step} bytes where {len(wanted)} in "
+            f"{dtype.itemsize} are expected ({different[0] if different else 'same names'}); all "
+            "nodes must run the same version of deid_ros.")
+    footer = _TAG.size if tagged else 0
+    size = msg.width * dtype.itemsize + footer
+    if msg.height != 1 or msg.row_step != size or len(msg.data) != size:
+        raise FrameError(
+            f"A table of {msg.height} x {msg.width} rows has {len(msg.data)} bytes of data and a "
+            f"row step of {msg.row_step}, expected {size}; all nodes must run the same version of "
+            "deid_ros.")
+    rows = np.frombuffer(msg.data, dtype, msg.width) if msg.width else np.zeros(0, dtype)
+    rows.flags.writeable = False
+    return rows, _read_tag(msg.data, size - footer) if tagged else None
+
+
+def from_matches(msg: PointCloud2) -> np.ndarray:
+    """The rows of a table of matches, whatever the size of its identity code.
+
+    Raises:
+        FrameError: it is not such a table.
+    """
+    sizes = [field.count for field in msg.fields if field.name == "code"]
+    if len(sizes) != 1 or not 1 <= sizes[0] <= 65536:
+        raise FrameError("A table of matches has no field 'code'; all nodes must run the same "
+                         "version of deid_ros.")
+    return from_table(msg, match_dtype(sizes[0]))[0]
+
+
+def _read_tag(data: array, offset: int) -> FrameTag:
+    height, width, crc, magic = _TAG.unpack_from(data, offset)
+    if magic != _MAGIC:
+        raise FrameError(f"A message ends in {magic:#010x} instead of {_MAGIC:#010x}, so it does "
+                         "not say which frame it belongs to; all nodes must run the same version "
+                         "of deid_ros.")
+    return FrameTag(height, width, crc)
+
+
+def to_stack(pictures: np.ndarray, header: Any, tag: FrameTag) -> Image:
+    """N square pictures below one another, N and S at least 1.
+
+    Args:
+        pictures: uint8 (N, S, S, 3) for ``bgr8`` or (N, S, S, 4) for ``rgba8``.
+        header: the header of the frame they belong to.
+        tag: which frame; stands in the padding of the first row.
+    """
+    count, side, _, channels = pictures.shape
+    width = side * channels
+    rows = np.zeros((count * side, width + _TAG.size), np.uint8)
+    rows[:, :width] = pictures.reshape(count * side, width)
+    rows[0, width:] = np.frombuffer(_TAG.pack(*tag, _MAGIC), np.uint8)
+    return Image(header=header, height=count * side, width=side, step=rows.shape[1],
+                 encoding={3: "bgr8", 4: "rgba8"}[channels],
+                 is_bigendian=int(sys.byteorder == "big"), data=bytes_array(rows))
+
+
+def from_stack(msg: Image, channels: int) -> tuple[np.ndarray, FrameTag]:
+    """The pictures, uint8 (N, S, S, channels), read-only and without a copy, and the tag.
+
+    Raises:
+        FrameError: another encoding, no squares, sizes that do not fit together.
+    """
+    width = msg.width * channels
+    encoding = {3: "bgr8", 4: "rgba8"}[channels]
+    if (msg.encoding != encoding or msg.width < 1 or msg.height < 1 or msg.height % msg.width
+            or msg.step != width + _TAG.size or len(msg.data) != msg.step * msg.height):
+        raise FrameError(
+            f"A stack of pictures is {msg.width}x{msg.height} {msg.encoding} with step {msg.step} "
+            f"and {len(msg.data)} bytes, expected squares of {encoding} with {_TAG.size} bytes of "
+            "padding; all nodes must run the same version of deid_ros.")
+    rows = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.step)[:, :width]
+    rows.flags.writeable = False
+    return (rows.reshape(msg.height // msg.width, msg.width, msg.width, channels),
+            _read_tag(msg.data, width))
