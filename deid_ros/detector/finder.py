@@ -14,6 +14,7 @@ from deid_ros.detector.interfaces import Detector
 from deid_ros.detector.mesh import FaceMesh, mesh_squares
 from deid_ros.detector.registry import create_detector
 from deid_ros.detector.runtime import check_frame
+from deid_ros.detector.smoothing import MeshSmoother
 from deid_ros.detector.tracker import Track, Tracker
 from deid_ros.faces import CHIP_NONE, DETECTION, empty_faces
 from deid_ros.geometry import MESH_TO_IBUG68, fit_pose, measure_expression
@@ -25,6 +26,7 @@ __all__ = ["FaceFinder", "Found"]
 _USABLE, _TRUSTED = 0.3, 0.6
 # Mesh and detection must overlap by this much (IoU) to be of the same face.
 _AGREE = 0.35
+_SAME_PLACE = 0.5        # IoU of a face that lives through a cut
 _MAX_YAW = 80.0          # degrees: beyond, half of the mesh is guesswork
 # A better chip is cut when the first was poor, and no more often than this.
 _CHIPS, _POOR, _BETTER = 3, 60.0, 1.8
@@ -105,7 +107,7 @@ class FaceFinder:
         tracker.predict(frames)
         matched = tracker.match(detections["box"])
         if cut:
-            matched = self._cut(detections, matched)
+            matched = self._end_moved(detections, matched)
         known = list(tracker.tracks)
         seen = {int(index) for index in matched if index >= 0}
         missed = [track for i, track in enumerate(known) if i not in seen]
@@ -126,19 +128,25 @@ class FaceFinder:
             tracker.miss(track, frames, box if held else None)
             self._take_mesh(track, meshes[i], float(confidence[i]) if held else 0.0, track.box,
                             seconds)
+        if cut:
+            # In another scene only what the mesh still sees is carried on.
+            tracker.end([track for track in missed if track.lost])
         tracker.expire(frame.shape)
         raw = {track.id: row["box"] for track, row in zip(tracks, detections, strict=True)}
         return self._table(frame, raw)
 
-    def _cut(self, detections: np.ndarray, matched: np.ndarray) -> np.ndarray:
-        """End the tracks of the scene before; one that hardly moved lives on."""
+    def _end_moved(self, detections: np.ndarray, matched: np.ndarray) -> np.ndarray:
+        """After a cut, end matched tracks that did not stay in place: others stand there.
+
+        Returns the matches with the indices that the remaining tracks have now.
+        """
         tracks = self._tracker.tracks
-        stays = {int(index) for row, index in zip(detections, matched, strict=True)
-                 if index >= 0 and iou(row["box"], tracks[index].box)[0, 0] > 0.5}
-        ended = [track for i, track in enumerate(tracks) if i not in stays]
-        renumbered = {old: new for new, old in enumerate(sorted(stays))}
-        self._tracker.end(ended)
-        return np.array([renumbered.get(int(index), -1) for index in matched], int)
+        moved = [int(index) for row, index in zip(detections, matched, strict=True)
+                 if index >= 0 and iou(row["box"], tracks[index].box)[0, 0] < _SAME_PLACE]
+        stay = [i for i in range(len(tracks)) if i not in moved]
+        place = {old: new for new, old in enumerate(stay)}
+        self._tracker.end([tracks[i] for i in moved])
+        return np.array([place.get(int(index), -1) for index in matched], int)
 
     def _locate(self, frame: np.ndarray, detections: np.ndarray, tracks: list[Track],
                 missed: list[Track]) -> tuple[np.ndarray, np.ndarray]:
@@ -171,6 +179,8 @@ class FaceFinder:
                    seconds: float) -> None:
         """Keep a face's mesh where it is believable and lies where the face is."""
         if confidence >= _USABLE and iou(mesh_box(mesh), box)[0, 0] > _AGREE:
+            if not track.confidence:
+                track.smoother = MeshSmoother()   # what it remembers is stale
             track.mesh, track.confidence = mesh.copy(), confidence
             track.steady = track.smoother(mesh, seconds)
         else:
