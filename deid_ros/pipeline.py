@@ -1,0 +1,267 @@
+"""The five stages on one frame after another: numpy in, numpy out.
+
+Detector, extractor, matcher, generator and replacer of Meden et al., "Face
+deidentification with generative deep neural networks", IET Signal Processing,
+2017. What goes wrong costs looks, never privacy: without the detector's answer no
+frame comes out, and whatever fails behind it, every face is covered flat.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from deid_ros.config import Config, as_list, file_of
+from deid_ros.errors import DeidError, DetectorError, FrameError
+from deid_ros.replacer import Replaced, Replacer, cover_solid
+
+__all__ = ["STAGES", "Pipeline", "Processed"]
+
+#: The names of the stages, in the order of ``Processed.timings``.
+STAGES = ("detector", "extractor", "matcher", "generator", "replacer")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """One frame whose faces are covered.
+
+    ``frame`` BGR uint8 (H, W, 3); ``faces`` N rows of ``FACE``, their track ids from
+    1 up in each stream; ``covered_by`` for each face what covers it
+    (``replacer.REPLACEMENTS``); ``mask`` uint8 (H, W), 255 where the frame may differ
+    from the input; ``timings`` milliseconds by stage; ``problems`` one sentence for
+    every stage that failed.
+    """
+
+    frame: np.ndarray
+    faces: np.ndarray
+    covered_by: list[str]
+    mask: np.ndarray
+    timings: dict[str, float]
+    problems: list[str] = field(default_factory=list)
+
+
+class Pipeline:
+    """The stages that a configuration asks for, built when they are first needed.
+
+    Args:
+        config: node -> parameter -> value (``config.load``).
+        finder, extractor, matcher, generator, replacer: stages to use in place of
+            those of the configuration.
+    """
+
+    def __init__(self, config: Config, *, finder: Any = None, extractor: Any = None,
+                 matcher: Any = None, generator: Any = None,
+                 replacer: Replacer | None = None) -> None:
+        self.config = config
+        self._finder, self._own_finder = finder, finder is None
+        self._extractor, self._matcher, self._generator = extractor, matcher, generator
+        self._replacer = replacer
+        self._detector: Any = None
+        self._mesh: Any = None
+        self._stream, self._zero, self._now = "", 0.0, 0.0
+        # The generator knows tracks of all streams: their numbers must not meet.
+        self._offset, self._highest = 0, 0
+        #: Failures by stage since the beginning.
+        self.failures: Counter[str] = Counter()
+
+    # The stages. Each is made once; an error of configuration comes from here.
+
+    @property
+    def finder(self) -> Any:
+        """Detector, landmarks, tracker and chips: a ``FaceFinder``."""
+        if self._finder is None:
+            from deid_ros.detector import FaceFinder, create_detector
+            from deid_ros.detector.mesh import FaceMesh
+
+            options = self.config["detector"]
+            if self._detector is None:
+                self._detector = create_detector(as_list(options["detector"]),
+                                                 threshold=options["threshold"])
+                self._mesh = FaceMesh()
+            self._finder = FaceFinder(
+                detector=self._detector, mesh=self._mesh, margin=options["margin"],
+                min_surrogate_px=options["min_surrogate_px"],
+                carry_frames=options["carry_frames"], extractor=options["extractor"])
+        return self._finder
+
+    @property
+    def extractor(self) -> Any:
+        """Chips to embeddings: an ``Extractor``."""
+        if self._extractor is None:
+            from deid_ros.extractor import create_extractor
+
+            options = self.config["matcher"]
+            self._extractor = create_extractor(options["extractor"],
+                                               weights=options["extractor_weights"] or None)
+        return self._extractor
+
+    @property
+    def matcher(self) -> Any:
+        """Embeddings to identity codes: a ``Matcher``."""
+        if self._matcher is None:
+            from deid_ros.matcher import Gallery, Matcher
+
+            options = self.config["matcher"]
+            gallery = Gallery.load(file_of(options["gallery"]))
+            gallery.require_extractor(options["extractor"])
+            self._matcher = Matcher(gallery, policy=options["policy"], mix=options["mix"],
+                                    preserve=as_list(options["preserve"]), key=options["key"])
+        return self._matcher
+
+    @property
+    def generator(self) -> Any:
+        """Identity codes and faces to surrogates: a ``SurrogateGenerator``."""
+        if self._generator is None:
+            from deid_ros.generator import SurrogateGenerator
+
+            self._generator = SurrogateGenerator(file_of(self.config["generator"]["generator"]))
+        return self._generator
+
+    @property
+    def replacer(self) -> Replacer:
+        """Surrogates into the frame: a ``Replacer``."""
+        if self._replacer is None:
+            options = self.config["replacer"]
+            self._replacer = Replacer(replace=options["replace"], blend=options["blend"])
+        return self._replacer
+
+    @property
+    def makes_surrogates(self) -> bool:
+        """Whether faces get surrogates, so that all five stages are needed."""
+        return self.replacer.replace == "surrogate"
+
+    def prepare(self) -> None:
+        """Build every stage that will be needed, so that errors come now.
+
+        Raises:
+            DeidError: a missing model, a gallery of another extractor, ...
+        """
+        _ = self.replacer, self.finder
+        if self.makes_surrogates:
+            _ = self.extractor, self.matcher, self.generator
+
+    def reset(self, *, stream: str = "") -> None:
+        """Another image or video begins: its people have nothing to do with the last.
+
+        Args:
+            stream: its name; with a key given, the same name gives the same draws.
+        """
+        if self._own_finder:
+            self._finder = None
+        else:
+            self._finder.reset()
+        self._stream, self._zero = stream, self._now
+        self._offset = self._highest
+
+    def process(self, frame: np.ndarray, *, stamp_ns: int = 0) -> Processed:
+        """Cover the faces of the next frame of a stream.
+
+        Args:
+            frame: BGR uint8 (H, W, 3); not modified.
+            stamp_ns: when it was taken (ns); 0: unknown.
+
+        Raises:
+            FrameError: ``frame`` is no such array.
+            DetectorError: detection failed; the frame must not be used.
+        """
+        clock = _Clock()
+        with clock.stage("detector"):
+            found = self._find(frame, stamp_ns)
+        faces, problems = found.faces, []
+        surrogates = None
+        if len(faces) and self.makes_surrogates:
+            surrogates = self._surrogates(found, stamp_ns, clock, problems)
+        with clock.stage("replacer"):
+            replaced = self._replace(frame, faces, surrogates, problems)
+        return Processed(replaced.frame, faces, replaced.covered_by, replaced.mask,
+                         clock.timings, problems)
+
+    def _find(self, frame: np.ndarray, stamp_ns: int) -> Any:
+        try:
+            return self.finder.find(frame, stamp_ns=stamp_ns)
+        except DeidError:
+            self.failures["detector"] += 1
+            raise
+        except Exception as error:
+            self.failures["detector"] += 1
+            raise DetectorError(f"Detection failed ({_brief(error)}); the frame is "
+                                "withheld.") from error
+
+    def _surrogates(self, found: Any, stamp_ns: int, clock: _Clock,
+                    problems: list[str]) -> np.ndarray | None:
+        """RGBA uint8 (N, S, S, 4), or None where there is none to be had."""
+        faces = found.faces
+        rows = np.flatnonzero(faces["chip"] >= 0)
+        try:
+            with clock.stage("extractor"):
+                chips = found.chips[faces["chip"][rows]]
+                embeddings = (self.extractor.embed(chips) if len(rows)
+                              else np.zeros((0, self.extractor.dimensions), np.float32))
+            with clock.stage("matcher"):
+                self._now = max(self._now, self._zero + stamp_ns * 1e-9)
+                matches = self.matcher.match(faces["track_id"][rows], embeddings,
+                                             stream=self._stream, present=faces["track_id"],
+                                             now=self._now)
+        except Exception as error:
+            self._failed(clock.current, error, problems)
+            matches = None
+            # Their chips are spent; without new ones they would stay flat for ever.
+            self.finder.renew_chips()
+        # Those that were matched before keep their surrogates in any case.
+        try:
+            with clock.stage("generator"):
+                self._highest = max(self._highest, self._offset + int(faces["track_id"].max()))
+                if matches is not None and len(matches):
+                    matches["track_id"] += self._offset
+                    self.generator.learn(matches)
+                numbered = faces.copy()
+                numbered["track_id"] += self._offset
+                return self.generator.generate(numbered)
+        except Exception as error:
+            self._failed("generator", error, problems)
+            return None
+
+    def _replace(self, frame: np.ndarray, faces: np.ndarray, surrogates: np.ndarray | None,
+                 problems: list[str]) -> Replaced:
+        try:
+            return self.replacer.apply(frame, faces, surrogates)
+        except FrameError:
+            raise
+        except Exception as error:
+            self._failed("replacer", error, problems)
+            return cover_solid(frame, faces)
+
+    def _failed(self, stage: str, error: Exception, problems: list[str]) -> None:
+        self.failures[stage] += 1
+        problems.append(f"The {stage} failed ({_brief(error)}); faces are covered flat.")
+        _log.warning("%s", problems[-1])
+        _log.debug("where", exc_info=error)
+
+
+def _brief(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+class _Clock:
+    """Milliseconds by stage, and the stage that runs or ran last."""
+
+    def __init__(self) -> None:
+        self.timings = dict.fromkeys(STAGES, 0.0)
+        self.current = ""
+
+    def stage(self, name: str) -> _Clock:
+        self.current = name
+        return self
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.timings[self.current] += (time.perf_counter() - self._start) * 1e3
