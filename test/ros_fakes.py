@@ -74,9 +74,10 @@ class FakeExtractor:
 class FakeMatcher:
     """The embedding is the code."""
 
-    def match(self, track_ids, embeddings, *, stream: str = "") -> np.ndarray:
-        rows = np.zeros(len(track_ids), match_dtype(embeddings.shape[1]))
-        rows["track_id"], rows["code"], rows["mix"] = track_ids, embeddings, 1
+    def match(self, track_ids, embeddings, *, stream: str = "", present=()) -> np.ndarray:
+        rows = np.zeros(len(track_ids), match_dtype(3))
+        rows["track_id"], rows["mix"] = track_ids, 1
+        rows["code"] = np.reshape(embeddings, (len(track_ids), 3))
         return rows
 
 

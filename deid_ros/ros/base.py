@@ -16,12 +16,14 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
+from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from std_msgs.msg import Header
 
 from deid_ros.config import check, defaults
 from deid_ros.errors import ConfigError, DeidError
@@ -146,12 +148,8 @@ class StageNode(Node):
         status.values = [KeyValue(key=name, value=f"{value:g}")
                          for name, value in self.health.values().items()]
         self._diagnostics.publish(DiagnosticArray(
-            header=self._now_header(), status=[status]))
+            header=Header(stamp=self.get_clock().now().to_msg()), status=[status]))
         self._report(lost)
-
-    def _now_header(self) -> Any:
-        from std_msgs.msg import Header
-        return Header(stamp=self.get_clock().now().to_msg())
 
     def _report(self, lost: Mapping[str, int]) -> None:
         for name, number in lost.items():
@@ -166,3 +164,5 @@ class StageNode(Node):
     def close(self) -> None:
         """Finish: say the last numbers. Called once, before ``destroy_node``."""
         self._diagnose()
+        if self._diagnostics.get_subscription_count():
+            self._diagnostics.wait_for_all_acked(Duration(seconds=1))

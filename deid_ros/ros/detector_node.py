@@ -14,7 +14,7 @@ from deid_ros.ros import topics
 from deid_ros.ros.base import StageNode
 from deid_ros.ros.camera import CameraFrame
 from deid_ros.ros.codec import stamp_ns
-from deid_ros.ros.qos import CameraSubscription, keep_last
+from deid_ros.ros.qos import CameraSubscription, keep_last, latched
 from deid_ros.ros.runtime import run_node
 from deid_ros.ros.tables import from_matches, to_stack, to_table
 
@@ -40,11 +40,15 @@ class DetectorNode(StageNode):
 
     def __init__(self, *, finder: Any = None, **options: Any) -> None:
         super().__init__(**options)
+        # First of all: what the detector before this one has used up is known
+        # when the models are loaded.
+        self.input(PointCloud2, topics.MATCHES, self._on_matches, latched(100))
         self._finder = finder or self._create()
         self._faces = self.output(PointCloud2, topics.FACES, keep_last(8))
         self._chips = self.output(Image, topics.CHIPS, keep_last(8))
         self._unanswered: dict[int, float] = {}
-        self.input(PointCloud2, topics.MATCHES, self._on_matches, keep_last(8))
+        self._base = self._highest = 0
+        self._matchers: set[tuple[int, ...]] = set()
         self.every(0.5, self._ask_again)
         self._camera = CameraSubscription(self, self.options["image_topic"], self._on_image,
                                           depth=self.options["queue"])
@@ -59,13 +63,21 @@ class DetectorNode(StageNode):
         self.health.count("in")
         camera = CameraFrame(msg)
         found = self._finder.find(camera.bgr(), stamp_ns=stamp_ns(msg.header))
-        self._faces.publish(to_table(found.faces, msg.header, camera.tag))
+        faces = self._numbered(found.faces)
+        self._faces.publish(to_table(faces, msg.header, camera.tag))
         if len(found.chips):
             self._chips.publish(to_stack(found.chips, msg.header, camera.tag))
-        self._remember(found.faces)
+        self._remember(faces)
         self.health.count("out")
-        self.health.count("faces", len(found.faces))
+        self.health.count("faces", len(faces))
         self.health.time("work", time.monotonic() - began)
+
+    def _numbered(self, faces: np.ndarray) -> np.ndarray:
+        """The faces with track ids that no detector before this process has used."""
+        faces = faces.copy()
+        faces["track_id"] += self._base
+        self._highest = max(self._highest, int(faces["track_id"].max(initial=0)))
+        return faces
 
     def _remember(self, faces: np.ndarray) -> None:
         now = time.monotonic()
@@ -76,16 +88,30 @@ class DetectorNode(StageNode):
             self._unanswered.setdefault(int(track), now)
 
     def _on_matches(self, msg: PointCloud2) -> None:
-        for track in from_matches(msg)["track_id"]:
+        tracks = from_matches(msg)["track_id"]
+        for track in tracks:
             self._unanswered.pop(int(track), None)
+        highest = int(tracks.max(initial=0))
+        if highest > self._highest:
+            # Of a detector that ran before. Its ids belong to other people, who
+            # must not lend their surrogates to the faces found now.
+            self._base = self._highest = highest
+            self._renew()
 
     def _ask_again(self) -> None:
-        """Cut chips anew where the matcher was away, so that a restart heals."""
+        """Cut chips anew where a matcher was away or is a new one, so that restarts heal."""
         now = time.monotonic()
-        if any(now - since > _ANSWER_S for since in self._unanswered.values()):
-            self._unanswered.clear()
-            self._finder.renew_chips()
-            self.health.count("chips_renewed")
+        matchers = {tuple(p.endpoint_gid) for p in self.get_publishers_info_by_topic(
+            self.resolve_topic_name(topics.MATCHES))}
+        another = bool(self._matchers and matchers - self._matchers)
+        self._matchers |= matchers
+        if another or any(now - since > _ANSWER_S for since in self._unanswered.values()):
+            self._renew()
+
+    def _renew(self) -> None:
+        self._unanswered.clear()
+        self._finder.renew_chips()
+        self.health.count("chips_renewed")
 
 
 def main(argv: list[str] | None = None) -> int:

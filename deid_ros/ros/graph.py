@@ -18,7 +18,7 @@ from deid_ros.ros.replacer_node import ReplacerNode
 from deid_ros.ros.runtime import Runner
 from deid_ros.ros.video_source_node import VideoSourceNode
 
-__all__ = ["NODES", "STAGES", "Graph"]
+__all__ = ["NODES", "STAGES", "Graph", "listeners"]
 
 #: The four stages, in the order of the data.
 STAGES = ("detector", "matcher", "generator", "replacer")
@@ -32,6 +32,12 @@ NODES: dict[str, type] = {
     "video_source": VideoSourceNode,
     "recorder": RecorderNode,
 }
+
+
+def listeners(config: Config, *, record: bool) -> int:
+    """Subscribers of the camera topic: detector, replacer, and a recorder if it records it."""
+    recorded = record and config["video_source"]["image_topic"] in config["recorder"]["topics"]
+    return 3 if recorded else 2
 
 
 class Graph:
@@ -63,7 +69,7 @@ class Graph:
         for name in names:
             more = dict((cores or {}).get(name, {}))
             if name == "video_source":
-                more.setdefault("listeners", 2)
+                more.setdefault("listeners", listeners(config, record=record))
                 more.setdefault("source", frames)
             try:
                 node = NODES[name](context=context, namespace=namespace or None,

@@ -25,6 +25,8 @@ __all__ = ["MatcherNode", "main"]
 class MatcherNode(StageNode):
     """Face table and chips in; matches out, one row per chip.
 
+    What is published stays for a generator that starts later or again.
+
     Args:
         extractor: anything with ``embed`` of ``extractor.Extractor``.
         matcher: anything with ``match`` of ``matcher.Matcher``; by default both
@@ -41,7 +43,6 @@ class MatcherNode(StageNode):
             self._create()
         self._stream = self.get_namespace()
         self._joiner = Joiner(("faces", "chips"), capacity=8, max_age=2.0)
-        # Kept for a generator that starts later or again.
         self._matches = self.output(PointCloud2, topics.MATCHES, latched(100))
         self.input(PointCloud2, topics.FACES, self._on_faces, keep_last(8))
         self.input(Image, topics.CHIPS, self._on_chips, keep_last(8))
@@ -51,7 +52,8 @@ class MatcherNode(StageNode):
         from deid_ros.extractor import create_extractor
         from deid_ros.matcher import Gallery, Matcher
         options = self.options
-        gallery = Gallery.load(file_of(options["gallery"]), extractor=options["extractor"])
+        gallery = Gallery.load(file_of(options["gallery"]))
+        gallery.require_extractor(options["extractor"])
         self._extractor = create_extractor(options["extractor"],
                                            weights=options["extractor_weights"] or None)
         self._matcher = Matcher(gallery, policy=options["policy"], mix=options["mix"],
@@ -59,8 +61,10 @@ class MatcherNode(StageNode):
 
     def _on_faces(self, msg: PointCloud2) -> None:
         faces, tag = from_table(msg, FACE, tagged=True)
-        if (faces["chip"] != CHIP_NONE).any():  # the others have nothing to wait for
+        if (faces["chip"] != CHIP_NONE).any():
             self._join("faces", (stamp_ns(msg.header), tag), faces, msg)
+        else:  # nothing to answer, but the matcher must know who is in view
+            self._call(np.zeros(0, np.int32), np.zeros((0, 0), np.float32), faces)
 
     def _on_chips(self, msg: Image) -> None:
         chips, tag = from_stack(msg, 3)
@@ -82,12 +86,15 @@ class MatcherNode(StageNode):
         if rows["chip"].tolist() != list(range(len(chips))):
             raise FrameError(f"A face table points to the chips {rows['chip'].tolist()}, but "
                              f"{len(chips)} came; all nodes must run the same version of deid_ros.")
-        matches = self._matcher.match(rows["track_id"], self._extractor.embed(chips),
-                                      stream=self._stream)
+        matches = self._call(rows["track_id"], self._extractor.embed(chips), faces)
         self._matches.publish(to_table(matches, msg.header))
         self.health.count("out")
         self.health.count("matches", len(matches))
         self.health.time("work", time.monotonic() - began)
+
+    def _call(self, tracks: np.ndarray, embeddings: np.ndarray, faces: np.ndarray) -> np.ndarray:
+        return self._matcher.match(tracks, embeddings, stream=self._stream,
+                                   present=faces["track_id"])
 
 
 def main(argv: list[str] | None = None) -> int:
