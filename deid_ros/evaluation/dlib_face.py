@@ -9,6 +9,7 @@ two descriptors the same person below a distance of 0.6).
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 from pathlib import Path
@@ -50,6 +51,14 @@ def rectangle_of(pose: Pose) -> np.ndarray:
     return np.array([pose.center[0] - side / 2, pose.center[1] - side / 2, side, side])
 
 
+@functools.cache
+def _load(kind: str, path: str) -> Any:
+    """A predictor or network of dlib; a hundred megabytes are read once a process."""
+    from deid_ros.detector.runtime import import_dlib
+
+    return getattr(import_dlib(), kind)(path)
+
+
 class DlibFace:
     """Detector, 5-point predictor and descriptor; the 68-point predictor on request.
 
@@ -62,9 +71,9 @@ class DlibFace:
 
         self._dlib: Any = import_dlib()
         self._find = self._dlib.get_frontal_face_detector()
-        self._five = self._dlib.shape_predictor(str(model_path("dlib_five_points")))
-        self._describe = self._dlib.face_recognition_model_v1(str(model_path("dlib_resnet")))
-        self._many = self._dlib.shape_predictor(str(landmarks)) if landmarks else None
+        self._five = _load("shape_predictor", str(model_path("dlib_five_points")))
+        self._describe = _load("face_recognition_model_v1", str(model_path("dlib_resnet")))
+        self._many = _load("shape_predictor", str(landmarks)) if landmarks else None
 
     def rectangle(self, frame: np.ndarray, box: np.ndarray) -> np.ndarray | None:
         """dlib's rectangle of the face at ``box``: float (4,) px, None where it finds none.

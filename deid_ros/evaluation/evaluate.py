@@ -13,9 +13,14 @@ from deid_ros.evaluation.attackers import Attacker, create_attackers
 from deid_ros.evaluation.intervals import Measure, Summary, summarise
 from deid_ros.evaluation.measures import contributor_share, measures_of
 from deid_ros.evaluation.observations import (
-    Observations, Originals, Progress, observe_originals, observe_outputs,
+    Observations,
+    Originals,
+    Progress,
+    observe_originals,
+    observe_outputs,
+    silent,
 )
-from deid_ros.evaluation.people import Person, with_outputs
+from deid_ros.evaluation.people import Person, images_in, with_outputs
 from deid_ros.evaluation.views import RETENTION, Observer
 
 __all__ = ["Evaluation", "GalleryPeople", "Run", "evaluate"]
@@ -29,14 +34,14 @@ class Run:
     ``key``           what it is called in the result.
     ``contributors``  id -> gallery ids mixed into the surrogate, None: not known.
     ``second``        folder of outputs of second photos, for the parrot attack.
-    ``masks``         id -> (H, W), not 0 where the run has covered something.
+    ``masks``         folder of images, not 0 where the run has covered something.
     """
 
     outputs: Path
     key: str = ""
     contributors: Mapping[str, Sequence[str]] | None = None
     second: Path | None = None
-    masks: Mapping[str, np.ndarray] | None = None
+    masks: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +89,10 @@ class Evaluation:
     settings: dict[str, object] = field(default_factory=dict)
 
 
-def _silent(people: Sequence[Person], title: str) -> Sequence[Person]:
-    return people
-
-
 def evaluate(people: Sequence[Person], folder: Path, runs: Iterable[Run], *,
              gallery: GalleryPeople | None = None, attackers: Sequence[str] = ("dlib", "shape"),
              detectors: Sequence[str] = RETENTION, landmarks: str | None = None,
-             draws: int = 1000, seed: int = 0, progress: Progress = _silent) -> Evaluation:
+             draws: int = 1000, seed: int = 0, progress: Progress = silent) -> Evaluation:
     """Measure the outputs of one or several runs over the same people.
 
     Args:
@@ -140,8 +141,9 @@ def evaluate(people: Sequence[Person], folder: Path, runs: Iterable[Run], *,
 
 def _observe(originals: Originals, folder: Path, outputs: Path, observer: Observer,
              attackers: Sequence[Attacker], run: Run | None, progress: Progress) -> Observations:
+    masks = images_in(run.masks) if run is not None and run.masks is not None else None
     return observe_outputs(originals, with_outputs(originals.people, folder, outputs), observer,
-                           attackers, masks=run.masks if run else None, progress=progress)
+                           attackers, masks=masks, progress=progress)
 
 
 def _similarity(probes: np.ndarray, embeddings: np.ndarray) -> np.ndarray:

@@ -29,8 +29,9 @@ class Measure:
 
     ``key``        its stable name in the JSON.
     ``label``      for readers.
-    ``unit``       'share' (0..1), 'ratio', 'distance', 'eye distances', 'degrees',
-                   'correlation', 'levels' (of 255).
+    ``unit``       'share' (of the people, 0..1), 'part' (of something else, 0..1),
+                   'rate', 'rank' (normalised), 'ratio', 'distance', 'eye distances',
+                   'degrees', 'correlation', 'levels' (of 255).
     ``statistic``  int (n,) rows of people, repeats allowed -> the number (NaN where
                    it is not defined).
     ``people``     for how many people it is defined.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,23 +13,31 @@ from deid_ros.errors import EvaluationError
 from deid_ros.evaluation.attackers import Attacker
 from deid_ros.evaluation.people import Person
 from deid_ros.evaluation.utility import (
-    eye_opening, face_region, grow_boxes, landmark_error, mouth_opening, outside_change,
-    pose_difference, sharpness_ratio,
+    eye_opening,
+    face_region,
+    grow_boxes,
+    landmark_error,
+    mouth_opening,
+    outside_change,
+    pose_difference,
+    sharpness_ratio,
 )
 from deid_ros.evaluation.views import Observer, View
 
-__all__ = ["Observations", "Originals", "observe_originals", "observe_outputs", "read_frame"]
+__all__ = ["Observations", "Originals", "observe_originals", "observe_outputs", "read_frame",
+           "silent"]
 
 # What lies within this part of a face's size around its box is not 'outside': hair
 # line, jaw and glasses are covered too. A mask, where there is one, is exact.
 _GROWN = 0.5
 
 #: What a progress bar wraps: an iterable and its title.
-Progress = Callable[[Sequence[Person], str], Sequence[Person]]
+Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 
 
-def _silent(people: Sequence[Person], title: str) -> Sequence[Person]:
-    return people
+def silent(items: Sequence[Any], title: str) -> Sequence[Any]:
+    """No progress bar."""
+    return items
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +98,15 @@ def read_frame(path: Path) -> np.ndarray | None:
     return cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
 
 
+def _mask(path: Path | None, size: tuple[int, int]) -> np.ndarray | None:
+    """What a run has covered: bool (H, W), None where it is not known."""
+    image = None if path is None else read_frame(path)
+    return image.any(axis=2) if image is not None and image.shape[:2] == size else None
+
+
 def observe_originals(people: Sequence[Person], observer: Observer,
                       attackers: Sequence[Attacker], *,
-                      progress: Progress = _silent) -> Originals:
+                      progress: Progress = silent) -> Originals:
     """Look at every original once.
 
     Raises:
@@ -124,14 +139,15 @@ def _stack(rows: Sequence[np.ndarray]) -> np.ndarray:
 
 def observe_outputs(originals: Originals, people: Sequence[Person], observer: Observer,
                     attackers: Sequence[Attacker], *,
-                    masks: Mapping[str, np.ndarray] | None = None,
-                    progress: Progress = _silent) -> Observations:
+                    masks: Mapping[str, Path] | None = None,
+                    progress: Progress = silent) -> Observations:
     """Look at every output and compare it with its original.
 
     Args:
         originals: from ``observe_originals`` with the same observer and attackers.
         people: with outputs; those of ``originals`` are used.
-        masks: id -> (H, W), not 0 where the run has covered something.
+        masks: id -> image of the size of the original, not 0 where the run has covered
+            something; without one, grown boxes stand for it.
 
     Raises:
         EvaluationError: an output has another size than its original.
@@ -157,7 +173,7 @@ def observe_outputs(originals: Originals, people: Sequence[Person], observer: Ob
         seen = None if output is None else observer.look(output, at=view)
         mouth[i, 0], eyes[i, 0] = mouth_opening(view.landmarks), eye_opening(view.landmarks)
         sharp[i] = sharpness_ratio(frame, output, region)
-        mask = (masks or {}).get(person.id)
+        mask = _mask((masks or {}).get(person.id), view.size)
         outside[i] = outside_change(
             frame, output, mask=mask,
             boxes=grow_boxes(view.boxes, _GROWN) if mask is None else None)

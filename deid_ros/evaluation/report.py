@@ -14,11 +14,12 @@ __all__ = ["SCHEMA", "as_json", "as_table"]
 #: Version of the JSON: raised when a key changes its meaning or goes away.
 SCHEMA = 1
 
-#: First word of a measure's key -> heading; {n} is the number of people.
+#: Beginning of a measure's key -> heading; {n} is the number of people.
 _HEADINGS = {
     "dlib": "Recognised by dlib's descriptor, which knows all {n} originals",
     "shape": "Recognised by the shape of jaw, brows and nose alone",
-    "parrot": "Recognised by an attacker who anonymises second photos with the same tool",
+    "parrot.dlib": "Parrot attack, descriptor: second photos put through the same tool",
+    "parrot.shape": "Parrot attack, shape alone: second photos put through the same tool",
     "gallery": "Strangers' faces",
     "detection": "Is it still a face",
     "landmarks": "Does it look the same way",
@@ -37,15 +38,14 @@ def as_table(result: Evaluation) -> str:
     rows = [("", "value", "95 % interval", "chance", *(("range over keys",) if several else ()))]
     section = ""
     for measure in result.measures:
-        word = measure.key.split(".")[0]
-        word = _SECTION_OF.get(word, word)
+        word = _section(measure.key)
         if word != section:
             section = word
             rows.append((_HEADINGS.get(word, word).format(n=len(result.people)),))
         rows.append(_row(measure, several))
     cells = [row for row in rows if len(row) > 1]
     widths = [max(len(row[i]) for row in cells) for i in range(len(rows[0]))]
-    lines = _preface(result)
+    lines = [*_preface(result), ""]
     for row in rows:
         if len(row) == 1:
             lines += ["", row[0]]
@@ -55,18 +55,25 @@ def as_table(result: Evaluation) -> str:
     return "\n".join(lines)
 
 
+def _section(key: str) -> str:
+    first, second, *_ = key.split(".")
+    return f"{first}.{second}" if first == "parrot" else _SECTION_OF.get(first, first)
+
+
 def _preface(result: Evaluation) -> list[str]:
     count, keys = len(result.people), len(result.missing)
     lost = sum(len(ids) for ids in result.missing.values())
     lines = [f"{count} {'person' if count == 1 else 'people'}, "
-             f"{keys} {'run' if keys == 1 else 'runs'}, {lost} outputs missing"
+             f"{keys} {'run' if keys == 1 else 'runs'}, "
+             f"{lost} {'output' if lost == 1 else 'outputs'} missing"
              + (" (counted as recognised and undetected)" if lost else "")]
     if result.faceless:
         shown = ", ".join(result.faceless[:5]) + (", ..." if len(result.faceless) > 5 else "")
         lines.append(f"{len(result.faceless)} originals left out, no face was found in them: "
                      f"{shown}")
     landmarks = str(result.settings.get("landmarks", ""))
-    lines += [f"landmarks: {_LANDMARKS.get(landmarks, landmarks)}", ""]
+    lines += [f"landmarks: {_LANDMARKS.get(landmarks, landmarks)}",
+              "interval: over people; chance: what guessing gives, or another person's picture"]
     return lines
 
 

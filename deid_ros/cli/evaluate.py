@@ -1,0 +1,186 @@
+"""``deid evaluate``: how anonymous outputs are, and what they are still good for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deid_ros.cli.options import add_config, add_parameter, config_of, overrides_of
+
+__all__ = ["register", "run"]
+
+DESCRIPTION = """\
+Measure how well the people in ORIGINALS are recognised in OUTPUTS by an attacker
+who knows every original, and what is left of their faces. A file stands for one
+person; its output has the same name. A missing output counts as recognised and
+undetected. Every number comes with a 95 % interval over people and with what
+chance would give.
+
+With --keys N the pictures are anonymised here, N times with the keys k0, k1, ...
+and the given options, and the mean and range over the keys are reported: one draw
+of surrogates is a lottery. OUTPUTS may then name a folder to keep them in."""
+
+EPILOG = """\
+examples:
+  deid evaluate in/ out/ --csv people.csv
+  deid evaluate in/ out/ --csv people.csv --split probe --json report.json
+  deid evaluate in/ --csv people.csv --keys 10 --mix 3
+  deid evaluate in/ out/ --second-view out2/
+                              match outputs with outputs of second photos
+"""
+
+#: Options of the run that --keys makes: node, parameter.
+RUN_OPTIONS = (("detector", "detector"), ("matcher", "policy"), ("matcher", "mix"),
+               ("matcher", "preserve"), ("generator", "generator"), ("replacer", "replace"),
+               ("replacer", "blend"))
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def _whole(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must be 0 or more, got {value}")
+    return value
+
+
+_count.__name__ = _whole.__name__ = "whole number"
+
+
+def register(subparsers: argparse._SubParsersAction) -> None:
+    """Add ``deid evaluate`` to the command line."""
+    parser = subparsers.add_parser(
+        "evaluate", help="measure how anonymous outputs are and what they are good for",
+        description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("originals", metavar="ORIGINALS", type=Path,
+                        help="folder of pictures, one person each")
+    parser.add_argument("outputs", metavar="OUTPUTS", type=Path, nargs="?",
+                        help="folder of their anonymised pictures")
+    parser.add_argument("--csv", metavar="FILE", type=Path,
+                        help="table with the columns id (file name without suffix) and sex (M, F)")
+    parser.add_argument("--split", metavar="NAME",
+                        help="only the people whose column 'split' in --csv says NAME")
+    parser.add_argument("--json", metavar="FILE",
+                        help="write the numbers to FILE; '-' prints them instead of the table")
+    parser.add_argument("--contributors", metavar="FILE", type=Path,
+                        help="JSON of name: [gallery ids mixed into the surrogate]; measures, "
+                             "with --gallery, whether a surrogate is a stranger's face")
+    add_parameter(parser, "matcher", "gallery")
+    parser.add_argument("--second-view", metavar="FOLDER", type=Path,
+                        help="outputs of the same tool for second photos of the same people: "
+                             "the parrot attack")
+    parser.add_argument("--landmarks", choices=("dlib68", "mesh"),
+                        help="which 68 points are compared [dlib68 where it is installed; it is "
+                             "for non-commercial use only]")
+    parser.add_argument("--draws", metavar="N", type=_whole, default=1000,
+                        help="bootstrap draws of people, 0 for no intervals [1000]")
+    parser.add_argument("--seed", metavar="N", type=_whole, default=0,
+                        help="of those draws [0]")
+    keys = parser.add_argument_group("anonymise and measure over several keys")
+    keys.add_argument("--keys", metavar="N", type=_count,
+                      help="anonymise ORIGINALS N times, with the keys k0, k1, ...")
+    keys.add_argument("--parrot", choices=("own", "given"),
+                      help="anonymise second views of the originals as well (mirrored, turned, "
+                           "relit), with a key of the attacker's own or the given one, and match "
+                           "outputs with those")
+    for node, name in RUN_OPTIONS:
+        add_parameter(keys, node, name)
+    add_config(keys)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the table, write the JSON."""
+    from deid_ros.errors import EvaluationError
+    from deid_ros.evaluation import Run, as_json, as_table, evaluate, find_people, read_contributors
+
+    _check(args)
+    people = find_people(args.originals, table=args.csv, split=args.split)
+    gallery = None
+    if args.keys:
+        from deid_ros.evaluation.runs import runs_of
+
+        config = config_of(args)
+        runs: Any = runs_of(people, keys=[f"k{i}" for i in range(args.keys)],
+                            config=config, keep=args.outputs, parrot=args.parrot,
+                            progress=_progress)
+        if config["replacer"]["replace"] == "surrogate":
+            gallery = _gallery(args)
+    else:
+        contributors = read_contributors(args.contributors) if args.contributors else None
+        gallery = _gallery(args) if contributors is not None else None
+        if args.second_view and not args.second_view.is_dir():
+            raise EvaluationError(f"{args.second_view} is not a folder; give a folder of images.")
+        # Read before the originals are measured: a wrong folder should say so at once.
+        from deid_ros.evaluation.people import with_outputs
+        with_outputs(people, args.originals, args.outputs)
+        runs = [Run(args.outputs, contributors=contributors, second=args.second_view)]
+    target = _target(args.json)
+    result = evaluate(people, args.originals, runs, gallery=gallery, landmarks=args.landmarks,
+                      draws=args.draws, seed=args.seed, progress=_progress)
+    content = json.dumps(as_json(result), indent=2, allow_nan=False) + "\n"
+    if args.json == "-":
+        print(content, end="")
+        return 0
+    print(as_table(result))
+    if target is not None:
+        target.write_text(content, encoding="utf-8")
+        print(f"\n{target} written")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    from deid_ros.errors import EvaluationError
+
+    if args.keys is None:
+        given = [f"--{name.replace('_', '-')}" for values in overrides_of(args).values()
+                 for name in values if name != "gallery"]
+        given += ["--parrot"] if args.parrot else []
+        given += ["--config"] if args.config and not args.contributors else []
+        if given:
+            raise EvaluationError(f"{given[0]} is an option of the runs that --keys N makes; "
+                                  "give --keys too, or leave it out.")
+        if args.outputs is None:
+            raise EvaluationError("There is nothing to measure; give OUTPUTS, a folder of "
+                                  "anonymised pictures, or --keys N to make them.")
+    else:
+        for name in ("contributors", "second_view"):
+            if getattr(args, name):
+                raise EvaluationError(f"--{name.replace('_', '-')} belongs to given OUTPUTS; "
+                                      "--keys N makes its own, leave it out.")
+
+
+def _gallery(args: argparse.Namespace) -> Any:
+    from deid_ros.config import file_of
+    from deid_ros.evaluation import GalleryPeople
+
+    return GalleryPeople.load(file_of(config_of(args)["matcher"]["gallery"]))
+
+
+def _target(name: str | None) -> Path | None:
+    """The JSON file, refused before minutes of work rather than after."""
+    from deid_ros.errors import EvaluationError
+
+    if name in (None, "-"):
+        return None
+    target = Path(name)
+    if target.is_dir() or not target.parent.is_dir():
+        raise EvaluationError(f"{target} cannot be written; give a file in an existing folder, "
+                              "or - for the terminal.")
+    return target
+
+
+def _progress(people: Sequence[Any], title: str) -> Any:
+    from tqdm import tqdm
+
+    # Bars of many runs must not pile up; none at all where nobody watches.
+    return tqdm(people, desc=title, unit="face", leave=False, file=sys.stderr,
+                disable=not sys.stderr.isatty())

@@ -1,0 +1,211 @@
+"""What is reported for people whose results are known beforehand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from deid_ros.evaluation import measures as m
+from deid_ros.evaluation.attackers import DlibAttacker, ShapeAttacker
+from deid_ros.evaluation.evaluate import Evaluation
+from deid_ros.evaluation.intervals import summarise
+from deid_ros.evaluation.observations import Observations
+from deid_ros.evaluation.people import Person
+from deid_ros.evaluation.report import as_json, as_table
+
+
+class Plane:
+    """An attacker whose features are points in the plane."""
+
+    name, title, threshold = "dlib", "points", 0.6
+    distances = DlibAttacker.distances
+
+
+PLANE = Plane()
+
+
+def observations(known, probes, *, sex=None, missing=None):
+    """N people without a flaw but for what the points say."""
+    known, probes = np.asarray(known, float), np.asarray(probes, float)
+    n = len(known)
+    missing = np.zeros(n, bool) if missing is None else np.asarray(missing, bool)
+    probes = np.where(missing[:, None], np.nan, probes) if n else probes
+    opening = np.stack([np.arange(n), np.where(missing, np.nan, np.arange(n))], axis=1)
+    worst = np.where(missing, np.inf, 0.0)
+    return Observations(
+        ids=np.array([f"p{i}" for i in range(n)]), sex=np.array(sex or ["F"] * n, dtype=str),
+        missing=missing, known={"dlib": known}, probes={"dlib": probes},
+        found_before={"hog": np.ones(n, bool)}, found_after={"hog": ~missing},
+        landmark_error=worst, pose_error=np.repeat(worst[:, None], 3, axis=1),
+        mouth=opening, eyes=opening, sharpness=np.where(missing, 0.0, 1.0),
+        outside=np.where(missing[:, None], [1.0, 255.0], 0.0))
+
+
+def values(observed, **options):
+    """Measure key -> number over everybody."""
+    found = m.measures_of(observed, [PLANE], **options)
+    assert len({one.key for one in found}) == len(found)
+    return {s.key: s.value for s in summarise([found], len(observed.ids), count=0)}
+
+
+LINE = np.stack([np.arange(10.0), np.zeros(10)], axis=1)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_too_few_people_give_no_number_where_there_is_none(n):
+    got = values(observations(LINE[:n], LINE[:n]))
+    for key in ("dlib.mean_rank", "dlib.eer", "dlib.tar_at_far_1e-2", "variety.ratio",
+                "expression.mouth"):
+        assert np.isnan(got[key]), key
+    if n == 1:
+        assert got["dlib.rank_1"] == 1.0 and got["detection.hog.retained"] == 1.0
+
+
+def test_nothing_hidden():
+    got = values(observations(LINE, LINE))
+    assert got["dlib.rank_1"] == got["dlib.same_sex.rank_1"] == got["dlib.closer"] == 1.0
+    assert got["dlib.tar_at_far_1e-2"] == got["dlib.tar_at_far_1e-3"] == 1.0
+    assert got["dlib.mean_rank"] == got["dlib.own_distance"] == got["dlib.eer"] == 0.0
+    assert got["detection.hog.retained"] == got["variety.ratio"] == 1.0
+    assert got["expression.eyes"] == pytest.approx(1.0)
+    assert got["outside.changed"] == got["landmarks.error"] == got["pose.yaw"] == 0.0
+
+
+def test_everybody_gets_the_same_face():
+    got = values(observations(LINE, np.tile([4.5, 100.0], (10, 1))))
+    # The person in the middle of the line stands first for everybody's output.
+    assert got["dlib.rank_1"] == pytest.approx(0.1)
+    assert got["dlib.rank_5"] == pytest.approx(0.5)
+    assert got["dlib.mean_rank"] == pytest.approx(0.5)
+    assert got["dlib.closer"] == got["dlib.tar_at_far_1e-2"] == 0.0
+    assert got["dlib.eer"] == pytest.approx(0.5, abs=0.02)
+    assert got["variety.ratio"] == 0.0
+
+
+def test_knowing_the_sex_alone_is_chance_within_the_sex():
+    known = np.concatenate([LINE, LINE + [0, 100]])
+    probes = np.concatenate([np.tile([4.5, 50.0 - 49], (10, 1)), np.tile([4.5, 99.0], (10, 1))])
+    found = m.measures_of(observations(known, probes, sex=["F"] * 10 + ["M"] * 10), [PLANE])
+    got = {s.key: s for s in summarise([found], 20, count=0)}
+    assert got["dlib.mean_rank"].value < 0.3
+    assert got["dlib.same_sex.mean_rank"].value == pytest.approx(0.5)
+    assert got["dlib.rank_1"].chance == pytest.approx(1 / 20)
+    assert got["dlib.same_sex.rank_1"].chance == pytest.approx(1 / 10)
+    assert got["dlib.same_sex.rank_5"].chance == pytest.approx(1 / 2)
+
+
+def test_unknown_sex_gives_no_rank_within_it():
+    found = m.measures_of(observations(LINE, LINE, sex=["?"] * 10), [PLANE])
+    got = {s.key: s for s in summarise([found], 10, count=0)}
+    assert np.isnan(got["dlib.same_sex.rank_1"].value)
+    assert got["dlib.same_sex.rank_1"].chance is None
+
+
+def test_a_missing_output_counts_against_the_tool_everywhere():
+    far = LINE + [0, 1000.0]
+    missing = [True] + [False] * 9
+    whole, lost = values(observations(LINE, far[::-1])), \
+        values(observations(LINE, far[::-1], missing=missing))
+    for key in ("dlib.rank_1", "dlib.rank_5", "dlib.closer", "dlib.tar_at_far_1e-3",
+                "outside.changed"):
+        assert lost[key] > whole[key], key
+    for key in ("dlib.mean_rank", "detection.hog.retained", "expression.mouth",
+                "variety.ratio", "dlib.own_distance"):
+        assert lost[key] < whole[key], key
+    assert lost["dlib.closer"] == pytest.approx(0.1)
+    assert lost["detection.hog.retained"] == pytest.approx(0.9)
+
+
+def test_every_output_missing():
+    got = values(observations(LINE, LINE, missing=[True] * 10))
+    assert got["dlib.rank_1"] == got["dlib.tar_at_far_1e-3"] == 1.0
+    assert got["detection.hog.retained"] == got["expression.mouth"] == 0.0
+    assert got["landmarks.error"] == got["pose.roll"] == np.inf
+    assert got["variety.ratio"] == got["sharpness.ratio"] == 0.0
+
+
+def test_the_reference_of_closer_is_how_alike_strangers_are():
+    # Ten pairs of people 0.5 apart, of one sex: 10 of 190 pairs are 'closer'.
+    known = np.concatenate([10 * LINE, 10 * LINE + [0, 0.5]])
+    found = m.measures_of(observations(known, known + [0, 70]), [PLANE])
+    [closer] = [one for one in found if one.key == "dlib.closer"]
+    assert closer.chance == pytest.approx(10 / 190)
+
+
+def test_a_detector_answers_for_the_faces_it_found():
+    observed = observations(LINE, LINE)
+    observed.found_before["hog"][:5] = False
+    observed.found_after["hog"][:6] = False
+    assert values(observed)["detection.hog.retained"] == pytest.approx(0.8)
+
+
+def test_the_parrot_attack_sees_through_a_deterministic_tool():
+    # The tool swaps people by a fixed rule: the originals do not give it away.
+    hidden = LINE[::-1] + [0, 1000.0]
+    observed, second = observations(LINE, hidden), observations(LINE, hidden + 0.1)
+    got = values(observed, second=second)
+    assert got["dlib.rank_1"] == 0.0
+    assert got["parrot.dlib.rank_1"] == got["parrot.dlib.same_sex.rank_1"] == 1.0
+    # What the attacker cannot anonymise himself does not stand in the way.
+    gaps = observations(LINE, hidden + 0.1, missing=[False] * 9 + [True])
+    assert values(observed, second=gaps)["parrot.dlib.rank_1"] == pytest.approx(0.9)
+
+
+def test_contributors():
+    similarity = np.array([[0.9, 0.1], [0.1, 0.9], [0.9, 0.1], [0.9, 0.1]])
+    [got] = m.contributor_share(similarity, ["g0", "g1"], ["a", "b", "c", "d"],
+                                {"a": ["g0", "g1"], "b": ["g0"]},
+                                np.array([False, False, False, True]))
+    # a: its own contributor; b: another; c: nobody contributed; d: missing.
+    assert got.values.tolist() == [1, 0, 0, 1]
+
+
+def test_the_shape_attack_weighs_coordinates_by_their_spread():
+    attacker = ShapeAttacker(None)
+    known = np.array([[0, 0, 5], [1000, 1, 5], [2000, 0, 5.0]])
+    probes = np.array([[100, 0, 99], [1100, 1, 99], [1900, 0, 99.0]])
+    distances = attacker.distances(probes, known, known=known)
+    assert distances.argmin(axis=1).tolist() == [0, 1, 2]
+    # Moved by one standard deviation in one coordinate: one apart.
+    step = known[:1] + [known[:, 0].std(), 0, 0]
+    assert attacker.distances(step, known, known=known)[0, 0] == pytest.approx(1.0)
+    empty = np.zeros((0, 3))
+    assert attacker.distances(empty, empty, known=empty).shape == (0, 0)
+
+
+@pytest.mark.parametrize("n", [0, 1, 10])
+def test_table_and_json(n):
+    observed = observations(LINE[:n], LINE[:n], missing=([True] + [False] * 9)[:n])
+    found = m.measures_of(observed, [PLANE])
+    people = tuple(Person(str(i), s, None) for i, s in zip(observed.ids, observed.sex))
+    result = Evaluation(people, ("nobody",), {"k0": tuple(observed.ids[:1].tolist())},
+                        tuple(summarise([found, found], n, count=20)),
+                        {"dlib.rank_1": np.ones(n)}, {"landmarks": "mesh", "keys": 2})
+    text = as_table(result)
+    assert max(map(len, text.splitlines())) <= 100
+    assert "nan" not in text and "inf" not in text
+    assert "nobody" in text and "range over keys" in text
+    content = json.loads(json.dumps(as_json(result), allow_nan=False))
+    assert content["schema"] == 1 and content["people"] == n
+    assert set(content["measures"]["dlib.rank_1"]) == {
+        "label", "unit", "value", "interval", "chance", "people", "range", "per_key"}
+    if n == 10:
+        assert content["measures"]["dlib.rank_1"]["value"] == 1.0
+        assert content["measures"]["dlib.rank_1"]["range"] == [1.0, 1.0]
+        assert content["per_person"][0]["missing"] == ["k0"]
+        assert content["per_person"][3] == {
+            "id": "p3", "sex": "F", "missing": [], "values": {"dlib.rank_1": 1.0}}
+
+
+def test_keys_are_stable():
+    """Programs read these: a key that goes away or changes raises report.SCHEMA."""
+    assert list(values(observations(LINE, LINE))) == [
+        "dlib.rank_1", "dlib.rank_5", "dlib.mean_rank",
+        "dlib.same_sex.rank_1", "dlib.same_sex.rank_5", "dlib.same_sex.mean_rank",
+        "dlib.own_distance", "dlib.other_distance", "dlib.closer",
+        "dlib.tar_at_far_1e-2", "dlib.tar_at_far_1e-3", "dlib.eer",
+        "detection.hog.retained", "landmarks.error", "pose.yaw", "pose.pitch", "pose.roll",
+        "sharpness.ratio", "outside.changed", "outside.difference",
+        "expression.mouth", "expression.eyes", "variety.ratio"]
