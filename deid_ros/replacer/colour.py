@@ -113,14 +113,15 @@ def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarra
     gain = np.clip((mean_s + 1) / (mean_p + 1), *_CHANNEL)
     contrast = (spread_s / (luma_s + _DARK)) / max(spread_p / (luma_p + _DARK), 1e-3)
     contrast = float(np.clip(np.sqrt(contrast), *_CONTRAST))
-    # Along the skin's own colour goes the contrast; what lies across it (lips, eyes)
-    # stays as it is but vanishes in a picture without colours.
-    colour = float(np.linalg.norm(mean_s - luma_s)) / (luma_s + _DARK)
+    # The contrast goes along the skin's own colour; what lies across it (lips, eyes)
+    # stays as it is.
     mean = gain * mean_p
     axis = np.outer(mean, _LUMA) / max(float(mean @ _LUMA), 1.0)
-    linear = contrast * axis + min(colour / 0.05, 1.0) * (np.eye(3) - axis)
-    offset = (1 - contrast) * mean
-    matrix = np.column_stack([linear * gain, offset]).astype(np.float32)
+    linear = (np.eye(3) + (contrast - 1) * axis) * gain
+    matrix = np.column_stack([linear, (1 - contrast) * mean])
+    # In a picture without colours the surrogate has none either.
+    colour = min(float(np.linalg.norm(mean_s - luma_s)) / (luma_s + _DARK) / 0.05, 1.0)
+    matrix = (colour * matrix + (1 - colour) * (_LUMA @ matrix)).astype(np.float32)
 
     balanced = cv2.transform(recoloured, matrix)
     ratio = np.log(source_f @ _LUMA + _DARK)
