@@ -6,6 +6,7 @@ embeddings all the same: handle it like the photographs it was made from.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import zipfile
@@ -58,6 +59,11 @@ def cosine_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         raise GalleryError(f"Embeddings of {rows[0].shape[1]} and of {rows[1].shape[1]} numbers "
                            "cannot be compared; use one extractor for both.")
     return np.round(1.0 - rows[0] @ rows[1].T, _DIGITS)
+
+
+def _unwritable(path: Path, error: OSError) -> GalleryError:
+    return GalleryError(f"The gallery cannot be written to {path} ({error.strerror}); choose "
+                        "another place.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +188,7 @@ class Gallery:
         path = Path(path)
         part = path.with_name(f"{path.name}.part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            self.check_place(path)
             with open(part, "wb") as stream:
                 np.savez_compressed(stream, schema=np.int64(self.schema),
                                     extractor=np.str_(self.extractor),
@@ -190,8 +196,23 @@ class Gallery:
             os.replace(part, path)
         except OSError as error:
             part.unlink(missing_ok=True)
-            raise GalleryError(f"The gallery cannot be written to {path} "
-                               f"({error.strerror}); choose another place with -o.") from None
+            raise _unwritable(path, error) from None
+
+    @staticmethod
+    def check_place(path: str | Path) -> None:
+        """Refuse a place where no gallery can be written, before one is built.
+
+        Makes the folder.
+        """
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if not os.access(path.parent, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise _unwritable(path, error) from None
 
     def require_extractor(self, name: str) -> None:
         """Refuse embeddings of another extractor: their distances mean nothing."""

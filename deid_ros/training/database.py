@@ -1,0 +1,253 @@
+"""OFFLINE: from a folder of portraits to a gallery."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from deid_ros.detector import Detector, FaceMesh, create_detector
+from deid_ros.detector.chips import cut_chips
+from deid_ros.errors import GalleryError
+from deid_ros.extractor import Extractor, create_extractor
+from deid_ros.generator.face_space import FaceSpace
+from deid_ros.matcher.gallery import Gallery
+from deid_ros.resources import sha256_of
+
+__all__ = ["ATTRIBUTES", "IMAGE_SUFFIXES", "Portrait", "Report", "Stages", "build_gallery",
+           "read_portraits"]
+
+#: File name endings that are taken for portraits.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+#: Columns of an attributes table; any of them set makes an identity unusable: it
+#: would smear over the face of a surrogate.
+ATTRIBUTES = ("glasses", "beard", "grey", "occluded")
+
+#: Belief of the mesh (0..1) below which there is no frontal face to take a shape from.
+MESH_CONFIDENCE = 0.5
+
+_NO = {"false", "no", ""}
+_YES = {"true", "yes"}
+_SEXES = {"M": "M", "MALE": "M", "F": "F", "FEMALE": "F"}
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """One person to enrol: ``sex`` is 'M', 'F' or '?'; ``usable`` as in ``Gallery``."""
+
+    id: str
+    path: Path
+    sex: str = "?"
+    usable: bool = True
+
+
+@dataclass
+class Report:
+    """How a build went; ``warnings`` holds one line for each portrait left out."""
+
+    portraits: int = 0
+    enrolled: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What a portrait goes through.
+
+    Attributes:
+        detector: finds the face.
+        locate: (frame, detections) -> (meshes (N, 468, 3), confidence (N,)).
+        extractor: chips to embeddings.
+        encode: (frame, mesh) -> (code (C,), neutral shape (468, 3)).
+    """
+
+    detector: Detector
+    locate: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    extractor: Extractor
+    encode: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+    @classmethod
+    def load(cls, *, detector: Sequence[str], threshold: float | None = None, extractor: str,
+             weights: str | Path | None = None) -> Stages:
+        """The real ones; see ``create_detector`` and ``create_extractor``."""
+        return cls(create_detector(detector, threshold=threshold), FaceMesh().locate,
+                   create_extractor(extractor, weights=weights), FaceSpace.load().encode)
+
+
+def read_portraits(folder: str | Path, *, table: str | Path | None = None,
+                   split: str | None = None, attributes: str | Path | None = None,
+                   warn: Callable[[str], None] = lambda line: None) -> list[Portrait]:
+    """The people in a folder of images, by id.
+
+    Args:
+        folder: images; the file name without its ending is the id.
+        table: CSV with the columns id and sex; only its people are taken.
+        split: only rows of ``table`` whose column split says this.
+        attributes: CSV with the columns id and ``ATTRIBUTES`` (0: no).
+        warn: told about rows without an image and people without attributes.
+
+    Raises:
+        GalleryError: an unreadable folder or table, a missing column, an unknown
+            split, an id that occurs twice, nobody left.
+    """
+    images = _images(Path(folder))
+    if table is None:
+        if split is not None:
+            raise GalleryError(f"The split '{split}' needs a table that names it; add "
+                               "--csv portraits.csv.")
+        people = [Portrait(name, path) for name, path in images.items()]
+    else:
+        rows = _read_table(Path(table), ("id", "sex", *(("split",) if split else ())))
+        if split is not None:
+            splits = sorted({row["split"] for row in rows.values()})
+            if split not in splits:
+                raise GalleryError(f"No row of {table} is of split '{split}'; it has "
+                                   f"{', '.join(splits)}.")
+            rows = {name: row for name, row in rows.items() if row["split"] == split}
+        people = []
+        for name, row in rows.items():
+            if name in images:
+                sex = _SEXES.get(row["sex"].upper(), "?")
+                people.append(Portrait(name, images[name], sex))
+            else:
+                warn(f"{name}: no image of this id in {folder}, left out")
+        if not people:
+            raise GalleryError(f"No image in {folder} is named after an id in {table}; give the "
+                               "folder that belongs to the table.")
+    if attributes is not None:
+        people = _with_attributes(people, Path(attributes), warn)
+    return sorted(people, key=lambda person: person.id)
+
+
+def _images(folder: Path) -> dict[str, Path]:
+    try:
+        files = sorted(path for path in folder.iterdir()
+                       if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    except OSError as error:
+        raise GalleryError(f"The folder {folder} cannot be read ({error.strerror}); give a folder "
+                           "of portraits.") from None
+    if not files:
+        raise GalleryError(f"There are no images in {folder} ({', '.join(IMAGE_SUFFIXES)}); give "
+                           "a folder of portraits, one person each.")
+    images: dict[str, Path] = {}
+    for path in files:
+        if path.stem in images:
+            raise GalleryError(f"{images[path.stem].name} and {path.name} in {folder} have the "
+                               "same id; keep one image a person.")
+        images[path.stem] = path
+    return images
+
+
+def _read_table(path: Path, columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    """id -> row of a CSV file that has these columns."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise GalleryError(
+                    f"The table {path} lacks the column{'s' * (len(missing) > 1)} "
+                    f"{', '.join(missing)} (it has {', '.join(reader.fieldnames or ['none'])}); "
+                    "add what is missing.")
+            rows = [{name: (row[name] or "").strip() for name in columns} for row in reader]
+    except OSError as error:
+        raise GalleryError(f"The table {path} cannot be read ({error.strerror}); check the "
+                           "path.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise GalleryError(f"The table {path} is not a CSV file in UTF-8 ({error}); save it as "
+                           "one.") from None
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if row["id"] in found:
+            raise GalleryError(f"The id '{row['id']}' occurs twice in {path}; keep one row.")
+        found[row["id"]] = row
+    return found
+
+
+def _with_attributes(people: list[Portrait], path: Path,
+                     warn: Callable[[str], None]) -> list[Portrait]:
+    rows = _read_table(path, ("id", *ATTRIBUTES))
+    for name, row in rows.items():
+        for column in ATTRIBUTES:
+            if not (row[column].isdecimal() or row[column].lower() in _YES | _NO):
+                raise GalleryError(f"{path} says '{row[column]}' in column {column} of {name}; "
+                                   "write 0 for no, 1 (or a degree) for yes.")
+    unknown = [person.id for person in people if person.id not in rows]
+    if unknown:
+        warn(f"{path}: nothing about {len(unknown)} people ({unknown[0]}, ...), taken as usable")
+    marked = {name for name, row in rows.items()
+              if any(_says_yes(row[column]) for column in ATTRIBUTES)}
+    return [Portrait(person.id, person.path, person.sex, person.id not in marked)
+            for person in people]
+
+
+def _says_yes(value: str) -> bool:
+    return int(value) > 0 if value.isdecimal() else value.lower() in _YES
+
+
+def build_gallery(portraits: Iterable[Portrait], stages: Stages, *,
+                  warn: Callable[[str], None] = lambda line: None) -> tuple[Gallery, Report]:
+    """Enrol portraits; those without exactly one face are left out with a warning.
+
+    Args:
+        portraits: an iterable, so that a progress bar can be wrapped around it.
+        stages: what each goes through.
+        warn: told one line for each portrait left out.
+
+    Raises:
+        GalleryError: nobody could be enrolled.
+    """
+    report = Report()
+    kept: list[tuple[Portrait, np.ndarray, np.ndarray, np.ndarray, str]] = []
+    for portrait in portraits:
+        report.portraits += 1
+        try:
+            kept.append((portrait, *_enrol(portrait, stages)))
+        except _LeftOut as reason:
+            line = f"{portrait.path}: {reason}, left out"
+            report.warnings.append(line)
+            warn(line)
+    report.enrolled = len(kept)
+    if not kept:
+        raise GalleryError(f"None of {report.portraits} portraits could be enrolled; give images "
+                           "with one frontal face each.")
+    kept.sort(key=lambda entry: entry[0].id)
+    people, embeddings, codes, shapes, digests = zip(*kept)
+    return Gallery(
+        ids=np.array([person.id for person in people]), embeddings=np.stack(embeddings),
+        sex=np.array([person.sex for person in people]), shapes=np.stack(shapes),
+        codes=np.stack(codes), sha256=np.array(digests), extractor=stages.extractor.name,
+        usable=np.array([person.usable for person in people])), report
+
+
+class _LeftOut(Exception):
+    """Why a portrait cannot be enrolled."""
+
+
+def _enrol(portrait: Portrait, stages: Stages) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Embedding, code, neutral shape and SHA-256 of one portrait."""
+    try:
+        data = np.fromfile(portrait.path, np.uint8)
+        frame = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        digest = sha256_of(portrait.path)
+    except (OSError, cv2.error) as error:
+        raise _LeftOut(f"unreadable ({error})") from None
+    if frame is None:
+        raise _LeftOut("not an image that can be read")
+    found = stages.detector.detect(frame)
+    if len(found) != 1:
+        raise _LeftOut(f"{len(found)} faces found, expected one" if len(found)
+                       else "no face found")
+    meshes, confidence = stages.locate(frame, found)
+    if confidence[0] < MESH_CONFIDENCE:
+        raise _LeftOut(f"no clear face mesh (confidence {confidence[0]:.2f})")
+    chips = cut_chips(frame, found["box"], meshes, stages.extractor.name)
+    code, shape = stages.encode(frame, meshes[0])
+    if not (np.isfinite(code).all() and np.isfinite(shape).all()):
+        raise _LeftOut("its shape or texture cannot be described")
+    return stages.extractor.embed(chips)[0], code, shape, digest
