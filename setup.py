@@ -10,8 +10,9 @@ NAME = "deid_ros"
 
 
 def read(path):
-    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), path),
-              encoding="utf-8") as stream:
+    # realpath: `colcon build --symlink-install` runs a link to this file elsewhere.
+    folder = os.path.dirname(os.path.realpath(__file__))
+    with open(os.path.join(folder, path), encoding="utf-8") as stream:
         return stream.read()
 
 

@@ -15,7 +15,7 @@ from deid_ros.parameters import PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-BEGIN = "<!-- parameters: written by `python test/test_package_readme.py` -->\n"
+BEGIN = "<!-- parameters: written by `.venv/bin/python test/test_package_readme.py` -->\n"
 END = "<!-- end of parameters -->\n"
 
 
@@ -49,7 +49,7 @@ def test_parameters_of_readme_are_those_of_the_code():
     text = README.read_text(encoding="utf-8")
     assert text.count(BEGIN) == 1 and text.count(END) == 1
     written = text.split(BEGIN)[1].split(END)[0]
-    assert written == table(), "run: python test/test_package_readme.py"
+    assert written == table(), "run: .venv/bin/python test/test_package_readme.py"
 
 
 @pytest.mark.parametrize("path", ["README.md", "models/README.md", "DB/README.md", "SECURITY.md"])
