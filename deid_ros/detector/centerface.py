@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from deid_ros.detector.boxes import make_detections, suppress
+from deid_ros.detector.interfaces import DEFAULT_THRESHOLD
 from deid_ros.detector.onnx_wire import free_input_size
 from deid_ros.detector.runtime import check_frame, fit_box, onnx_session
 from deid_ros.resources import model_path
@@ -46,8 +47,8 @@ class CenterFace:
 
     name = "centerface"
 
-    def __init__(self, *, threshold: float = 0.3, max_side: int = 640, num_threads: int = 2,
-                 providers: Sequence[str] | None = None) -> None:
+    def __init__(self, *, threshold: float = DEFAULT_THRESHOLD, max_side: int = 640,
+                 num_threads: int = 2, providers: Sequence[str] | None = None) -> None:
         self.threshold = threshold
         self.max_side = max(int(max_side), _MULTIPLE)
         model = free_input_size(model_path("centerface").read_bytes())

@@ -11,11 +11,14 @@ import cv2
 import numpy as np
 
 from deid_ros.detector.boxes import make_detections
+from deid_ros.detector.interfaces import DEFAULT_THRESHOLD
 from deid_ros.detector.runtime import check_frame, fit_box, import_dlib
 
 __all__ = ["DlibHog"]
 
 _FIT = (0.0, -0.04, 0.94, 1.075)
+# score = 1 / (1 + exp(-_ZERO - 2 margin)): the detector's own margin of 0 is 0.3.
+_ZERO = float(np.log(0.3 / 0.7))
 _WINDOW = 80          # px, the detector's own
 
 
@@ -23,7 +26,7 @@ class DlibHog:
     """The back end ``dlib_hog``.
 
     Args:
-        threshold: least score, 0..1; the detector's own zero is 0.5.
+        threshold: least score, 0..1; the detector's own limit is 0.3.
         max_side: frames with a longer side are scaled down to it (px).
         upsample: how often the frame is doubled before the search; each time
             halves the smallest face found and quadruples the time.
@@ -34,7 +37,7 @@ class DlibHog:
 
     name = "dlib_hog"
 
-    def __init__(self, *, threshold: float = 0.3, max_side: int = 640,
+    def __init__(self, *, threshold: float = DEFAULT_THRESHOLD, max_side: int = 640,
                  upsample: int = 0) -> None:
         self.threshold = threshold
         self.max_side = max_side
@@ -51,11 +54,10 @@ class DlibHog:
             grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
         if min(grey.shape) << self.upsample < _WINDOW // 2:
             return make_detections(np.zeros((0, 4)), np.zeros(0))
-        # score = 1 / (1 + exp(-2 margin)), so the threshold is a margin too.
         p = min(max(self.threshold, 1e-3), 1 - 1e-3)
         rectangles, margins, _ = self._detector.run(grey, self.upsample,
-                                                    float(np.log(p / (1 - p)) / 2))
+                                                    float((np.log(p / (1 - p)) - _ZERO) / 2))
         boxes = np.array([(r.left(), r.top(), r.width(), r.height()) for r in rectangles],
                          np.float64).reshape(-1, 4)
-        scores = 1.0 / (1.0 + np.exp(-2.0 * np.asarray(margins, np.float64).reshape(-1)))
+        scores = 1.0 / (1.0 + np.exp(-_ZERO - 2.0 * np.asarray(margins, np.float64).reshape(-1)))
         return make_detections(fit_box(boxes / scale, 0.0, _FIT), scores)

@@ -16,7 +16,7 @@ from deid_ros.detector.registry import create_detector
 from deid_ros.detector.runtime import check_frame
 from deid_ros.detector.smoothing import MeshSmoother
 from deid_ros.detector.tracker import Track, Tracker
-from deid_ros.faces import CHIP_NONE, DETECTION, empty_faces
+from deid_ros.faces import DETECTION, empty_faces
 from deid_ros.geometry import MESH_TO_IBUG68, fit_pose, measure_expression
 
 __all__ = ["FaceFinder", "Found"]

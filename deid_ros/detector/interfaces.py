@@ -6,7 +6,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-__all__ = ["Detector"]
+__all__ = ["DEFAULT_THRESHOLD", "Detector"]
+
+#: Least score of a back end made without one, as in ``config/pipeline.yaml``.
+DEFAULT_THRESHOLD = 0.3
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from deid_ros.detector.boxes import make_detections, suppress
+from deid_ros.detector.interfaces import DEFAULT_THRESHOLD
 from deid_ros.detector.runtime import check_frame, fit_box, tflite_interpreter
 
 __all__ = ["BlazeFace"]
@@ -43,7 +44,7 @@ class BlazeFace:
 
     name = "ssd"
 
-    def __init__(self, *, threshold: float = 0.3, num_threads: int = 1) -> None:
+    def __init__(self, *, threshold: float = DEFAULT_THRESHOLD, num_threads: int = 1) -> None:
         self.threshold = threshold
         self._net: Any = tflite_interpreter("blazeface_full_range", num_threads=num_threads)
         self._input = self._net.get_input_details()[0]["index"]

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from deid_ros.detector.boxes import make_detections, suppress
+from deid_ros.detector.interfaces import DEFAULT_THRESHOLD
 from deid_ros.detector.runtime import check_frame, fit_box
 from deid_ros.errors import ModelError
 
@@ -43,7 +44,7 @@ class ViolaJones:
 
     name = "viola_jones"
 
-    def __init__(self, *, threshold: float = 0.3, max_side: int = 480,
+    def __init__(self, *, threshold: float = DEFAULT_THRESHOLD, max_side: int = 480,
                  min_size: int = 20) -> None:
         self.threshold = threshold
         self.max_side = max_side
