@@ -18,8 +18,8 @@ from deid_ros.resources import share_path
 
 __all__ = [
     "MAX_PATCH", "MESH_TO_IBUG68", "OVAL", "Pose", "face_hull", "fit_pose",
-    "frontalise", "measure_expression", "patch_sizes", "patch_squares", "project",
-    "reference_mesh", "rotation", "square_around",
+    "frontalise", "measure_expression", "mesh_model", "patch_sizes", "patch_squares", "project",
+    "reference_mesh", "rotation", "square_around", "with_skirt",
 ]
 
 #: Longest side of a surrogate patch in pixels; larger faces are scaled up.
@@ -69,12 +69,39 @@ class Pose:
 
 
 @functools.cache
+def mesh_model() -> dict[str, np.ndarray]:
+    """What all faces share, read-only (``training.face_mesh`` makes it).
+
+    ``reference`` float32 (468, 3), the mean face in model units; ``mirror`` int16
+    (468,), each point's mirror image; ``fields`` float32 (7, 468, 3), what a unit of
+    each number of ``EXPRESSION`` moves, and ``expression`` float32 (7,), their mean;
+    ``skirt`` float32 (36,), see ``with_skirt``; ``uv`` float32 (504, 2) in 0..1 and
+    ``triangles`` int16 (t, 3) of mesh and skirt.
+    """
+    with np.load(share_path("models", "face_mesh.npz"), allow_pickle=False) as file:
+        model = {name: file[name] for name in file.files}
+    for array in model.values():
+        array.setflags(write=False)
+    return model
+
+
 def reference_mesh() -> np.ndarray:
     """The mean face: float32 (468, 3) in model units, upright and symmetric."""
-    with np.load(share_path("models", "face_mesh.npz"), allow_pickle=False) as file:
-        mesh = file["reference"].astype(np.float32)
-    mesh.setflags(write=False)
-    return mesh
+    return mesh_model()["reference"]
+
+
+def with_skirt(points: np.ndarray, skirt: np.ndarray | None = None) -> np.ndarray:
+    """A mesh (468, 3) and a ring of 36 points outside its outline: (504, 3).
+
+    Each point of ``OVAL`` is pushed away from the middle of the face by its part of
+    ``skirt`` and a little back, as the head curves away there.
+    """
+    skirt = mesh_model()["skirt"] if skirt is None else skirt
+    outline = points[OVAL]
+    outward = (outline - outline.mean(0)) * skirt[:, None]
+    ring = outline + outward
+    ring[:, 2] += 0.9 * np.linalg.norm(outward[:, :2], axis=1)
+    return np.concatenate([points, ring])
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
@@ -128,15 +155,17 @@ def project(points: np.ndarray, pose: Pose) -> np.ndarray:
     return out
 
 
-def frontalise(mesh: np.ndarray, pose: Pose) -> np.ndarray:
+def frontalise(mesh: np.ndarray, pose: Pose,
+               reference: np.ndarray | None = None) -> np.ndarray:
     """A mesh (468, 3) in pixels back to the model frame: position and pose removed.
 
     The depth of the result has zero mean difference to the reference's depth.
     """
+    reference = reference_mesh() if reference is None else reference
     centred = np.asarray(mesh, np.float64).copy()
     centred[:, :2] -= pose.center
     out = centred @ rotation(pose.yaw, pose.pitch, pose.roll) / max(pose.scale, 1e-6)
-    out[:, 2] += reference_mesh()[_RIGID, 2].mean() - out[_RIGID, 2].mean()
+    out[:, 2] += reference[_RIGID, 2].mean() - out[_RIGID, 2].mean()
     return out
 
 

@@ -1,0 +1,170 @@
+"""The space of faces: a shape and a texture as one short identity code.
+
+Principal components of shapes and textures in the coordinates of the face mesh
+(Blanz and Vetter, "A morphable model for the synthesis of 3D faces", SIGGRAPH 1999),
+with what the expression explains taken out. Codes of people can be averaged; the
+generator turns a code into a face.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from deid_ros import geometry
+from deid_ros.errors import ModelError
+from deid_ros.generator import atlas, skin
+from deid_ros.resources import share_path
+
+__all__ = ["COARSE_SIDE", "SHOWN", "FaceSpace", "apply_expression"]
+
+#: Side of the textures that the principal components describe.
+COARSE_SIDE = 64
+#: So many of the first numbers of ``EXPRESSION`` (the mouth's) show in a texture.
+SHOWN = 3
+_SCHEMA = 1
+_RIDGE = 2.0  # of the projection of a partly seen texture, in grey levels
+
+
+def apply_expression(shape: np.ndarray, expression: np.ndarray) -> np.ndarray:
+    """A shape (468, 3) in model units moved until its expression is the one asked for.
+
+    Args:
+        expression: the numbers of ``faces.EXPRESSION``; openings below zero are zero.
+    """
+    model = geometry.mesh_model()
+    wanted = np.asarray(expression, np.float64).copy()
+    wanted[[0, 3, 4]] = np.maximum(wanted[[0, 3, 4]], 0)
+    shape = np.asarray(shape, np.float64)
+    for _ in range(2):  # the second round mends what is not linear
+        gap = wanted - geometry.measure_expression(shape)
+        shape = shape + np.tensordot(gap, model["fields"], 1)
+    return shape
+
+
+@dataclass(frozen=True, eq=False)
+class FaceSpace:
+    """Means and components; see ``training.face_space`` for how they are found.
+
+    texture_mean float32 (64, 64, 3) BGR 0..255; texture_basis float32 (a, 64*64*3),
+    rows of unit length; texture_unit, grey levels per unit of code; texture_moves
+    float32 (7, a): what a unit of expression adds to the code; the same for shape,
+    with rows of 468*3 in model units; code_std float32 (a + b); tone float32 (3,),
+    the mean complexion in Lab; expression_mean and expression_std float32 (7,).
+    """
+
+    texture_mean: np.ndarray
+    texture_basis: np.ndarray
+    texture_unit: float
+    texture_moves: np.ndarray
+    shape_mean: np.ndarray
+    shape_basis: np.ndarray
+    shape_unit: float
+    code_std: np.ndarray
+    tone: np.ndarray
+    own_tone: np.ndarray
+    expression_mean: np.ndarray
+    expression_std: np.ndarray
+
+    @property
+    def code_size(self) -> int:
+        """Numbers in an identity code: texture first, then shape."""
+        return len(self.texture_basis) + len(self.shape_basis)
+
+    def save(self, path: Path) -> None:
+        """Write ``models/face_space.npz``; bases as float16 to keep it small."""
+        arrays = {k: np.asarray(getattr(self, k)) for k in self.__dataclass_fields__}
+        for name in ("texture_basis", "shape_basis"):
+            arrays[name] = arrays[name].astype(np.float16)
+        np.savez_compressed(path, schema=_SCHEMA, **arrays)
+
+    @classmethod
+    def read(cls, path: Path) -> FaceSpace:
+        """Read what ``save`` wrote.
+
+        Raises:
+            ModelError: the file is missing, or of another schema.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                if int(file["schema"]) != _SCHEMA:
+                    raise ModelError(f"{path} has schema {int(file['schema'])}, expected "
+                                     f"{_SCHEMA}; train the generator again.")
+                arrays = {k: file[k] for k in cls.__dataclass_fields__}
+        except (OSError, KeyError, ValueError) as error:
+            raise ModelError(f"The face space {path} cannot be read ({error}); reinstall "
+                             "deid_ros or train the generator again.") from error
+        for name in ("texture_unit", "shape_unit"):
+            arrays[name] = float(arrays[name])
+        return cls(**{k: v.astype(np.float32) if isinstance(v, np.ndarray) else v
+                      for k, v in arrays.items()})
+
+    @staticmethod
+    @functools.cache
+    def load() -> FaceSpace:
+        """The space that the installed generator was trained in."""
+        return FaceSpace.read(share_path("models", "face_space.npz"))
+
+    def split(self, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The texture's and the shape's part of codes (..., code_size)."""
+        count = len(self.texture_basis)
+        return code[..., :count], code[..., count:]
+
+    def shape(self, code: np.ndarray) -> np.ndarray:
+        """The shape of a code with the mean expression: float32 (468, 3)."""
+        part = self.split(np.asarray(code, np.float32))[1] * self.shape_unit
+        return self.shape_mean + (part @ self.shape_basis).reshape(-1, 3)
+
+    def project(self, texture: np.ndarray, shape: np.ndarray, expression: np.ndarray,
+                valid: np.ndarray | None = None) -> np.ndarray:
+        """The identity code, float32 (code_size,), of a texture and a shape.
+
+        Args:
+            texture: BGR uint8 (256, 256, 3), complexion already normalised.
+            shape: (468, 3) in model units, with the ``expression`` (7,).
+            valid: bool (256, 256); all of the core without it.
+        """
+        small = cv2.resize(texture, (COARSE_SIDE,) * 2, interpolation=cv2.INTER_AREA)
+        gap = (small - self.texture_mean).reshape(-1)
+        if valid is None:
+            coefficients = self.texture_basis @ gap
+        else:
+            weight = cv2.resize(valid.astype(np.float32), (COARSE_SIDE,) * 2,
+                                interpolation=cv2.INTER_AREA)
+            weight = np.repeat((weight > 0.9).astype(np.float32).reshape(-1), 3)
+            # Bayesian estimate under the components' own variance: unseen texels
+            # are what is most likely given the seen ones.
+            basis = self.texture_basis * weight
+            prior = (self.split(self.code_std)[0] * self.texture_unit) ** 2
+            noise = 100.0 * _RIDGE
+            normal = basis @ self.texture_basis.T + np.diag(noise / np.maximum(prior, 1e-6))
+            coefficients = np.linalg.solve(normal, basis @ gap)
+        expression = np.asarray(expression, np.float32)
+        texture_code = coefficients / self.texture_unit
+        texture_code = texture_code - (expression - self.expression_mean) @ self.texture_moves
+        neutral = apply_expression(shape, self.expression_mean)
+        shape_code = self.shape_basis @ (neutral - self.shape_mean).reshape(-1)
+        return np.concatenate([texture_code, shape_code / self.shape_unit]).astype(np.float32)
+
+    def encode(self, frame: np.ndarray, mesh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The identity code and the neutral shape of a face in a photograph.
+
+        Args:
+            frame: BGR uint8 (H, W, 3).
+            mesh: float (468, 3) in pixels.
+
+        Returns:
+            float32 (code_size,), float32 (468, 3) in model units, mean expression.
+        """
+        pose = geometry.fit_pose(mesh)
+        texture = atlas.unwrap(frame, mesh)
+        valid = skin.valid_texels(texture, mesh)
+        texture = skin.tint(texture, (self.own_tone - 1) * (skin.mean_skin(texture) - self.tone))
+        shape = geometry.frontalise(mesh, pose)
+        expression = geometry.measure_expression(mesh, pose)
+        code = self.project(texture, shape, expression, valid)
+        return code, apply_expression(shape, self.expression_mean).astype(np.float32)

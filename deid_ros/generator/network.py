@@ -1,0 +1,166 @@
+"""The generative network: identity code and expression in, texture out.
+
+A convolutional decoder in the manner of Dosovitskiy et al., "Learning to generate
+chairs with convolutional networks", CVPR 2015 (what deconvfaces builds on), in the
+pose-free texture of the face mesh. Its lowest frequencies are the face space's
+linear texture; the convolutions, modulated by the code as in Perez et al., "FiLM",
+AAAI 2018, add everything finer. Written in Keras operations alone, so that it trains
+with TensorFlow or JAX; the live path never imports this module.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from deid_ros.faces import EXPRESSION
+from deid_ros.generator.face_space import COARSE_SIDE, SHOWN, FaceSpace
+
+__all__ = ["build_discriminator", "build_generator"]
+
+_CHANNELS = {16: 128, 32: 96, 64: 48, 128: 24}
+
+
+@keras.saving.register_keras_serializable("deid_ros")
+class Constant(layers.Layer):
+    """A learned map that is the same for every face: (n, side, side, channels)."""
+
+    def __init__(self, side: int, channels: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.side, self.channels = side, channels
+
+    def build(self, input_shape: tuple) -> None:
+        self.map = self.add_weight(shape=(1, self.side, self.side, self.channels),
+                                   initializer=keras.initializers.RandomNormal(stddev=0.3, seed=1))
+
+    def call(self, inputs: Any) -> Any:
+        return ops.repeat(self.map, ops.shape(inputs)[0], axis=0)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "side": self.side, "channels": self.channels}
+
+
+@keras.saving.register_keras_serializable("deid_ros")
+class Clip(layers.Layer):
+    """Numbers kept within -limit..limit."""
+
+    def __init__(self, limit: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.limit = limit
+
+    def call(self, inputs: Any) -> Any:
+        return ops.clip(inputs, -self.limit, self.limit)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "limit": self.limit}
+
+
+@keras.saving.register_keras_serializable("deid_ros")
+class Modulate(layers.Layer):
+    """Feature-wise scale and shift by the latent vector, then leaky ReLU."""
+
+    def build(self, input_shape: tuple) -> None:
+        channels, latent = input_shape[0][-1], input_shape[1][-1]
+        self.kernel = self.add_weight(shape=(latent, 2 * channels), initializer=(
+            keras.initializers.RandomNormal(stddev=0.05, seed=2)))
+        self.bias = self.add_weight(shape=(2 * channels,), initializer="zeros")
+
+    def call(self, inputs: Any) -> Any:
+        x, latent = inputs
+        style = ops.matmul(latent, self.kernel) + self.bias
+        scale, shift = ops.split(style[:, None, None, :], 2, axis=-1)
+        return ops.leaky_relu(x * (1 + scale) + shift, 0.2)
+
+
+@keras.saving.register_keras_serializable("deid_ros")
+class DepthToSpace(layers.Layer):
+    """(n, h, w, 4c) to (n, 2h, 2w, c): sub-pixel convolution (Shi et al., CVPR 2016)."""
+
+    def call(self, x: Any) -> Any:
+        _, h, w, c = x.shape
+        x = ops.reshape(x, (-1, h, w, 2, 2, c // 4))
+        return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, 2 * h, 2 * w, c // 4))
+
+    def compute_output_shape(self, shape: tuple) -> tuple:
+        return shape[0], 2 * shape[1], 2 * shape[2], shape[3] // 4
+
+
+def _linear_texture(space: FaceSpace) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel and bias of the face space's linear texture, grey 0..255 to -1..1."""
+    moves = (space.texture_moves * space.expression_std[:, None])[:SHOWN] * space.texture_unit
+    texture = space.texture_basis * space.texture_unit
+    kernel = np.concatenate([texture, moves @ space.texture_basis]) / 127.5
+    return kernel.astype(np.float32), space.texture_mean.reshape(-1) / 127.5 - 1
+
+
+def build_generator(space: FaceSpace, *, latent: int = 192, seed: int = 0) -> keras.Model:
+    """The generator: ``code`` (n, code_size) and ``expression`` (n, 7) to ``texture``.
+
+    The texture is RGB-agnostic: its channels are those of the training textures
+    (BGR), float32 (n, 256, 256, 3) in -1..1, not clipped.
+    """
+    keras.utils.set_random_seed(seed)
+    code = keras.Input((space.code_size,), name="code")
+    expression = keras.Input((len(EXPRESSION),), name="expression")
+    # The mouth alone shows in the texture (teeth, folds); lids and brows move the
+    # mesh. Beyond what portraits show, the texture stays as it is at their limit.
+    mouth = slice(0, SHOWN)
+    moved = layers.Rescaling(1.0 / space.expression_std[mouth],
+                             -(space.expression_mean / space.expression_std)[mouth],
+                             name="standardise")(expression[:, mouth])
+    moved = Clip(2.5)(moved)
+    # Small components count less than large ones, but they count.
+    gain = 1 / np.sqrt(space.code_std / space.code_std.max() + 0.05) / space.code_std.max() / 2
+    scaled = layers.Rescaling(gain, name="gain")(code)
+    z = layers.Concatenate()([scaled, moved])
+    for _ in range(2):
+        z = layers.LeakyReLU(0.2)(layers.Dense(latent)(z))
+
+    kernel, bias = _linear_texture(space)
+    # In full precision, also under a mixed policy: eight bits of mantissa show.
+    linear = layers.Dense(len(bias), trainable=False, name="linear_texture", dtype="float32")
+    part = code[:, :len(space.texture_basis)]
+    coarse = linear(layers.Concatenate()([part, moved]))
+    linear.set_weights([kernel, bias])
+    coarse = layers.Reshape((COARSE_SIDE, COARSE_SIDE, 3), dtype="float32")(coarse)
+
+    x = layers.Dense(8 * 8 * 96)(z)
+    x = layers.LeakyReLU(0.2)(layers.Reshape((8, 8, 96))(x))
+    for side, channels in _CHANNELS.items():
+        if x.shape[-1] != channels:
+            x = layers.Conv2D(channels, 1, use_bias=False)(x)
+        x = layers.UpSampling2D(2, interpolation="bilinear")(x)
+        if side == COARSE_SIDE:
+            x = layers.Concatenate()([x, coarse, Constant(side, 8)(code)])
+        x = layers.Conv2D(channels, 3, padding="same")(x)
+        x = Modulate()([x, z])
+    x = Modulate()([layers.Conv2D(x.shape[-1], 3, padding="same")(x), z])
+    # Starts at zero: the untrained network is the linear texture.
+    detail = DepthToSpace()(layers.Conv2D(12, 3, padding="same", kernel_initializer="zeros")(x))
+    smooth = layers.UpSampling2D(256 // COARSE_SIDE, interpolation="bilinear",
+                                 dtype="float32")(coarse)
+    texture = layers.Add(name="texture", dtype="float32")([smooth, detail])
+    return keras.Model([code, expression], texture, name="generator")
+
+
+def build_discriminator(*, seed: int = 1) -> keras.Model:
+    """Two patch discriminators, at full and at half size, with their features.
+
+    Isola et al., "Image-to-image translation with conditional adversarial networks",
+    CVPR 2017; several scales and feature matching as in Wang et al., "High-resolution
+    image synthesis", CVPR 2018. Input (n, 256, 256, 3) in -1..1; outputs: the two
+    score maps, then the hidden maps.
+    """
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((256, 256, 3))
+    scores, hidden = [], []
+    for scale, widths in ((1, (24, 48, 96, 96)), (2, (32, 64, 96))):
+        x = layers.AveragePooling2D(scale)(image) if scale > 1 else image
+        for width in widths:
+            x = layers.LeakyReLU(0.2)(layers.Conv2D(width, 4, strides=2, padding="same")(x))
+            hidden.append(x)
+        scores.append(layers.Conv2D(1, 3, padding="same")(x))
+    return keras.Model(image, [*scores, *hidden], name="discriminator")

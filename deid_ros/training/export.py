@@ -1,0 +1,43 @@
+"""OFFLINE: a trained Keras generator as the ONNX file that the live path runs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from deid_ros.errors import TrainingError
+
+__all__ = ["export_generator"]
+
+
+def export_generator(model: object, path: Path, *, tolerance: float = 0.02) -> None:
+    """Write ``path`` and check that ONNX Runtime computes what Keras does.
+
+    Args:
+        model: the Keras generator of ``generator.network.build_generator``.
+        path: the ``.onnx`` file; it is written beside and renamed when checked.
+        tolerance: largest difference allowed in an output of -1..1.
+
+    Raises:
+        TrainingError: the exported network differs from the trained one.
+    """
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        draft = Path(folder) / path.name
+        rng = np.random.default_rng(0)
+        inputs = [rng.normal(0, 0.1, (2, *spec.shape[1:])).astype(np.float32)
+                  for spec in model.inputs]
+        expected = np.asarray(model(inputs, training=False))
+        model.export(str(draft), format="onnx", verbose=False)
+        session = onnxruntime.InferenceSession(str(draft), providers=["CPUExecutionProvider"])
+        names = [entry.name for entry in session.get_inputs()]
+        answer = session.run(None, dict(zip(names, inputs)))[0]
+        gap = float(np.abs(answer - expected).max())
+        if gap > tolerance:
+            raise TrainingError(f"The exported {path.name} differs from the trained network by "
+                                f"{gap:.3f}, at most {tolerance} is allowed; it was not kept.")
+        os.replace(draft, path)

@@ -1,0 +1,84 @@
+"""OFFLINE: fit ``generator.face_space.FaceSpace`` to a training set."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from deid_ros import geometry
+from deid_ros.generator import skin
+from deid_ros.generator.face_space import COARSE_SIDE, SHOWN, FaceSpace, apply_expression
+from deid_ros.training.textures import OWN_COMPLEXION, TrainingSet
+
+__all__ = ["fit_face_space", "mirrored"]
+
+_MIRRORED_EXPRESSION = [0, 1, 2, 4, 3, 6, 5]
+
+
+def mirrored(people: TrainingSet) -> TrainingSet:
+    """The people and their mirror images: twice as many, the mirror images last."""
+    mirror = geometry.mesh_model()["mirror"]
+    return TrainingSet(
+        np.concatenate([people.ids, people.ids]), np.concatenate([people.sex, people.sex]),
+        np.concatenate([people.textures, people.textures[:, :, ::-1]]),
+        np.concatenate([people.valid, people.valid[:, :, ::-1]]),
+        np.concatenate([people.shapes, people.shapes[:, mirror] * np.float32([-1, 1, 1])]),
+        np.concatenate([people.expressions, people.expressions[:, _MIRRORED_EXPRESSION]]))
+
+
+def _components(rows: np.ndarray, count: int) -> np.ndarray:
+    """The first principal directions (count, d) of centred rows (n, d), unit length."""
+    values, vectors = np.linalg.eigh((rows @ rows.T).astype(np.float64))
+    values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
+    basis = (vectors / np.sqrt(np.maximum(values, 1e-12))).T @ rows
+    return basis / np.maximum(np.linalg.norm(basis, axis=1, keepdims=True), 1e-12)
+
+
+def _explained(numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Ridge regression of rows (n, d) on standardised numbers (n, e): (e, d)."""
+    scale = np.maximum(numbers.std(0), 1e-6)
+    x = (numbers - numbers.mean(0)) / scale
+    weights = np.linalg.solve(x.T @ x + 0.05 * len(x) * np.eye(x.shape[1]), x.T @ rows)
+    return weights / scale[:, None]
+
+
+def fit_face_space(people: TrainingSet, *, texture_count: int = 96,
+                   shape_count: int = 32) -> tuple[FaceSpace, np.ndarray]:
+    """The space of the people and their mirror images, and everybody's code.
+
+    Returns:
+        The space, and float32 (2n, code_size): people first, then mirror images.
+    """
+    both = mirrored(people)
+    count = len(both)
+    small = np.array([cv2.resize(t, (COARSE_SIDE,) * 2, interpolation=cv2.INTER_AREA)
+                      for t in both.textures], np.float32)
+    rows = small.reshape(count, -1)
+    texture_mean = rows.mean(0)
+    rows = rows - texture_mean
+    texture_basis = _components(rows, min(texture_count, count - 1))
+    coefficients = rows @ texture_basis.T
+    moves = _explained(both.expressions, coefficients)
+    moves[SHOWN:] = 0
+    mean = both.expressions.mean(0)
+    coefficients = coefficients - (both.expressions - mean) @ moves
+    texture_unit = float(np.sqrt((coefficients ** 2).sum(1).mean()))
+
+    neutral = np.array([apply_expression(s, mean) for s in both.shapes]).reshape(count, -1)
+    shape_mean = neutral.mean(0)
+    shape_basis = _components(neutral - shape_mean, min(shape_count, count - 1))
+    shape_codes = (neutral - shape_mean) @ shape_basis.T
+    shape_unit = float(np.sqrt((shape_codes ** 2).sum(1).mean()))
+
+    codes = np.concatenate([coefficients / texture_unit, shape_codes / shape_unit], axis=1)
+    space = FaceSpace(
+        texture_mean=texture_mean.reshape(COARSE_SIDE, COARSE_SIDE, 3),
+        texture_basis=texture_basis.astype(np.float32), texture_unit=texture_unit,
+        texture_moves=(moves / texture_unit).astype(np.float32),
+        shape_mean=shape_mean.reshape(-1, 3).astype(np.float32),
+        shape_basis=shape_basis.astype(np.float32), shape_unit=shape_unit,
+        code_std=codes.std(0).astype(np.float32),
+        tone=np.mean([skin.mean_skin(t) for t in people.textures], axis=0).astype(np.float32),
+        own_tone=OWN_COMPLEXION, expression_mean=mean.astype(np.float32),
+        expression_std=both.expressions.std(0).astype(np.float32))
+    return space, codes.astype(np.float32)
