@@ -110,13 +110,12 @@ class VggFace:
     @staticmethod
     def weights_path(weights: str | Path | None = None) -> Path:
         """The weights file that will be read; ``ExtractorError`` where it is missing."""
+        path = share_path("models", DEFAULT_FILE)
+        folder = os.environ.get(MODELS_VARIABLE)
         if weights:
             path = Path(weights).expanduser()
-        else:
-            folder = os.environ.get(MODELS_VARIABLE)
-            path = Path(folder) / DEFAULT_FILE if folder else None
-            if path is None or not path.is_file():
-                path = share_path("models", DEFAULT_FILE)
+        elif folder and (Path(folder) / DEFAULT_FILE).is_file():
+            path = Path(folder) / DEFAULT_FILE
         if not path.is_file():
             raise ExtractorError(
                 f"The weights of the extractor 'vggface' were looked for at {path} and are not "

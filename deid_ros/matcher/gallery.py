@@ -94,7 +94,7 @@ class Gallery:
     codes: np.ndarray
     sha256: np.ndarray
     extractor: str
-    usable: np.ndarray | None = field(default=None)
+    usable: np.ndarray = field(default=None)  # type: ignore[assignment]  # see __post_init__
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
