@@ -100,8 +100,8 @@ def test_a_chip_is_cut_once(make, astronaut):
 def test_a_small_face_gets_a_better_chip_later_and_few_of_them(make, astronaut):
     finder = make(detector="centerface")
     chips, ids = 0, set()
-    for t in range(14):
-        scale = 0.25 * 1.2 ** t if t < 10 else 1.4
+    for t in range(15):
+        scale = min(0.25 * 1.13 ** t, 1.3)
         frame = cv2.resize(astronaut[:300, :450], None, fx=scale, fy=scale)
         canvas = np.full((420, 630, 3), 127, np.uint8)
         canvas[:frame.shape[0], :frame.shape[1]] = frame[:420, :630]
