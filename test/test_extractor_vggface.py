@@ -70,16 +70,18 @@ def test_weights_round_trip(keras, small, tmp_path, layout):
         path = legacy_file(tmp_path / "w.h5", small,
                            below="model_weights" if layout == "legacy_model" else "")
     pictures = np.random.default_rng(0).normal(0, 50, (2, 32, 32, 3)).astype(np.float32)
-    for top in ("fc8", "fc6"):
-        other = build_vggface(**SMALL, top=top, initializer="zeros")
-        assert not np.any(other.get_layer("fc6").get_weights()[0])
-        load_by_name(other, path)
-        for layer in other.layers:
-            for mine, theirs in zip(layer.get_weights(),
-                                    small.get_layer(layer.name).get_weights(), strict=True):
-                np.testing.assert_array_equal(mine, theirs)
+    # Without its last layers it takes what it has from the same file.
+    other = build_vggface(**SMALL, top="fc8" if layout == "keras" else "fc6", initializer="zeros")
+    assert not np.any(other.get_layer("fc6").get_weights()[0])
+    load_by_name(other, path)
+    for layer in other.layers:
+        for mine, theirs in zip(layer.get_weights(),
+                                small.get_layer(layer.name).get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+    other = keras.Model(other.inputs[0], other.get_layer("fc6").output)
     reference = keras.Model(small.inputs[0], small.get_layer("fc6").output)
-    np.testing.assert_allclose(other.predict_on_batch(pictures), reference.predict_on_batch(pictures), rtol=1e-5)
+    np.testing.assert_allclose(other.predict_on_batch(pictures),
+                               reference.predict_on_batch(pictures), rtol=1e-5)
 
 
 def test_a_missing_layer_is_named(small, tmp_path):

@@ -11,7 +11,7 @@ import functools
 import os
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +94,7 @@ class Gallery:
     codes: np.ndarray
     sha256: np.ndarray
     extractor: str
-    usable: np.ndarray = field(default=None)  # type: ignore[assignment]  # see __post_init__
+    usable: np.ndarray = None  # type: ignore[assignment]  # all True after __post_init__
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
