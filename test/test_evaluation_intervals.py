@@ -81,3 +81,23 @@ def test_a_missing_output_lowers_the_correlation():
     assert 0 < iv.pearson(x, lost) < 0.75
     assert iv.pearson(np.array([1.0, 2, 3, np.nan]), x) == pytest.approx(1.0)
     assert iv.pearson(x, np.full(4, np.nan)) == 0.0
+
+
+@pytest.mark.parametrize("values", [
+    [], [1.0], [1.0, 4.0], [3.0, 1.0, 2.0], [np.nan, 5.0, 1.0], [np.nan, np.nan], [np.nan, 7.0],
+    [np.inf, 1.0], [np.inf, np.inf], [2.0, 1.0, np.inf, np.inf], [1.0, 2.0, 3.0, np.nan, 9.0]])
+def test_averages_leave_out_what_does_not_apply(values):
+    values = np.array(values)
+    kept, everybody = values[~np.isnan(values)], np.arange(len(values))
+    for measure, plain in ((iv.mean_measure, np.mean), (iv.median_measure, np.median)):
+        got = measure("a", "a", "ratio", values).statistic(everybody)
+        assert got == plain(kept) if len(kept) else np.isnan(got)
+
+
+def test_draws_at_once_are_draws_one_by_one():
+    values = np.array([1.0, np.nan, 4.0, np.inf, 2.0, 2.5])
+    draws = iv.resamples(6, count=200, seed=3)
+    for measure in (iv.mean_measure, iv.median_measure):
+        one = measure("a", "a", "ratio", values)
+        expected = [one.statistic(rows) for rows in draws]
+        assert np.array_equal(iv._drawn(one, draws), expected, equal_nan=True)

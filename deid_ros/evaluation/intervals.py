@@ -37,6 +37,7 @@ class Measure:
     ``people``     for how many people it is defined.
     ``chance``     what blind guessing or an unrelated person gives, or None.
     ``values``     float (N,), the person's own value where there is one, else None.
+    ``average``    'mean' or 'median' where the statistic is that of ``values``.
     """
 
     key: str
@@ -46,6 +47,7 @@ class Measure:
     people: int
     chance: float | None = None
     values: np.ndarray | None = None
+    average: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +69,47 @@ class Summary:
     per_key: tuple[float, ...]
 
 
-def _mean(values: np.ndarray) -> float:
-    kept = values[~np.isnan(values)]
-    return float(kept.mean()) if len(kept) else float("nan")
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis without NaN; NaN where nothing is left."""
+    there = ~np.isnan(values)
+    count = there.sum(axis=-1)
+    total = np.where(there, values, 0.0).sum(axis=-1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _median(values: np.ndarray) -> float:
-    kept = values[~np.isnan(values)]
-    return float(np.median(kept)) if len(kept) else float("nan")
+def _median(values: np.ndarray) -> np.ndarray:
+    """Median over the last axis without NaN; NaN where nothing is left."""
+    # NaN sort to the end: the middle is that of the numbers before them.
+    ordered = np.sort(values, axis=-1)
+    count = (~np.isnan(values)).sum(axis=-1)[..., None]
+    if not values.shape[-1]:
+        return np.full(values.shape[:-1], np.nan)
+    low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis=-1)
+    high = np.take_along_axis(ordered, np.minimum(count // 2, values.shape[-1] - 1), axis=-1)
+    middle = np.where(low == high, low, (low + high) / 2)   # two infinities stay infinite
+    return np.where(count > 0, middle, np.nan)[..., 0]
 
 
-def _of_values(average: Callable[[np.ndarray], float], key: str, label: str, unit: str,
-               values: np.ndarray, chance: float | None) -> Measure:
+_AVERAGES = {"mean": _mean, "median": _median}
+
+
+def _of_values(average: str, key: str, label: str, unit: str, values: np.ndarray,
+               chance: float | None) -> Measure:
     values = np.asarray(values, np.float64)
-    return Measure(key, label, unit, lambda rows: average(values[rows]),
-                   int((~np.isnan(values)).sum()), chance, values)
+    return Measure(key, label, unit, lambda rows: float(_AVERAGES[average](values[rows])),
+                   int((~np.isnan(values)).sum()), chance, values, average)
 
 
 def mean_measure(key: str, label: str, unit: str, values: np.ndarray,
                  chance: float | None = None) -> Measure:
     """The mean of one value per person, float (N,); NaN: does not apply to the person."""
-    return _of_values(_mean, key, label, unit, values, chance)
+    return _of_values("mean", key, label, unit, values, chance)
 
 
 def median_measure(key: str, label: str, unit: str, values: np.ndarray,
                    chance: float | None = None) -> Measure:
     """The median of one value per person, float (N,); infinity: lost altogether."""
-    return _of_values(_median, key, label, unit, values, chance)
+    return _of_values("median", key, label, unit, values, chance)
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
@@ -126,6 +142,13 @@ def _exact(value: float, people: int) -> tuple[float, float]:
     return (0.0, reach) if value == 0 else (1 - reach, 1.0)
 
 
+def _drawn(measure: Measure, draws: np.ndarray) -> np.ndarray:
+    """The measure for each draw of people: float (count,)."""
+    if measure.average and measure.values is not None:
+        return _AVERAGES[measure.average](measure.values[draws])
+    return np.array([measure.statistic(rows) for rows in draws])
+
+
 def summarise(runs: Sequence[Sequence[Measure]], people: int, *, count: int = 1000,
               seed: int = 0) -> list[Summary]:
     """Mean over runs, interval over people, and every run's number.
@@ -146,15 +169,14 @@ def summarise(runs: Sequence[Sequence[Measure]], people: int, *, count: int = 10
     for versions in zip(*runs, strict=True):
         first = versions[0]
         per_key = tuple(m.statistic(everybody) if m.people else float("nan") for m in versions)
-        value = _mean(np.array(per_key))
+        value = float(_mean(np.array(per_key)))
         interval = None
         counted = min(m.people for m in versions)
         if counted and len(draws) and not np.isnan(value):
             if first.unit == "share" and value in (0.0, 1.0) and first.values is not None:
                 interval = _exact(value, counted)
             else:
-                drawn = np.array([_mean(np.array([m.statistic(rows) for m in versions]))
-                                  for rows in draws])
+                drawn = _mean(np.stack([_drawn(m, draws) for m in versions], axis=-1))
                 drawn = drawn[~np.isnan(drawn)]
                 if len(drawn):
                     # Nearest order statistics: infinities must not be interpolated.

@@ -206,7 +206,7 @@ class OperatingPoints:
 
 
 def operating_points(distances: np.ndarray, own: np.ndarray | None = None, *,
-                     thresholds: int = 1024) -> OperatingPoints:
+                     thresholds: int = 512) -> OperatingPoints:
     """Genuine and impostor trials of probes against originals, over many thresholds.
 
     Args:
