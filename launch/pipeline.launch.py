@@ -1,0 +1,150 @@
+"""The live pipeline: a process for each stage, started again when it dies.
+
+    ros2 launch deid_ros pipeline.launch.py image_topic:=/camera/color/image_raw
+
+An argument that is not given has the value that the parameter file ``config``
+gives it; its defaults stand nowhere else.
+"""
+
+from typing import List, Text
+
+from deid_ros.config import as_list, load
+from deid_ros.parameters import PARAMETERS
+from deid_ros.resources import share_path
+from launch import LaunchContext, LaunchDescription, Substitution
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, PythonExpression
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+STAGES = ("detector", "matcher", "generator", "replacer")
+
+#: Seconds before a process that died is started again.
+RESPAWN_DELAY = 0.5
+
+#: Launch argument -> the nodes that have a parameter of this name.
+STAGE_ARGUMENTS = {
+    "image_topic": ("detector", "replacer"),
+    "detector": ("detector",),
+    "policy": ("matcher",),
+    "mix": ("matcher",),
+    "replace": ("replacer",),
+    "blend": ("replacer",),
+}
+
+
+class FromConfig(Substitution):
+    """The value of a parameter in the file that the argument ``config`` names."""
+
+    def __init__(self, node: Text, name: Text) -> None:
+        super().__init__()
+        self._node, self._name = node, name
+
+    def describe(self) -> Text:
+        """The installed default, for --show-args."""
+        return f"'{self._text(None, None)}', or what config says"
+
+    def perform(self, context: LaunchContext) -> Text:
+        """The value as text; lists with commas."""
+        return self._text(LaunchConfiguration("config").perform(context),
+                          LaunchConfiguration("namespace").perform(context))
+
+    def _text(self, path, namespace) -> Text:
+        value = load(path, namespace=namespace)[self._node][self._name]
+        return ",".join(value) if isinstance(value, list) else str(value)
+
+
+class YamlList(Substitution):
+    """A list given with commas, or in YAML already, as a YAML list."""
+
+    def __init__(self, argument: Text) -> None:
+        super().__init__()
+        self._argument = argument
+
+    def describe(self) -> Text:
+        """For the introspection of launch files."""
+        return f"YamlList({self._argument})"
+
+    def perform(self, context: LaunchContext) -> Text:
+        """``centerface,ssd`` -> ``['centerface', 'ssd']``."""
+        text = LaunchConfiguration(self._argument).perform(context).strip().strip("[]")
+        return str([item.strip("'\" ") for item in as_list(text)] or ["none"])
+
+
+def value_of(name: Text) -> ParameterValue:
+    """A launch argument as a parameter of the type that the table says."""
+    entry = PARAMETERS[STAGE_ARGUMENTS[name][0]][name]
+    if entry.kind is list:
+        return ParameterValue(YamlList(name), value_type=List[str])
+    return ParameterValue(LaunchConfiguration(name), value_type=entry.kind)
+
+
+def described(name: Text) -> DeclareLaunchArgument:
+    """The declaration of an argument that is a parameter."""
+    node = STAGE_ARGUMENTS[name][0]
+    entry = PARAMETERS[node][name]
+    words = entry.description + (f" [{entry.unit}]" if entry.unit else "")
+    if entry.kind is list:
+        words += "; several with commas"
+    if entry.choices or entry.minimum is not None:
+        words += f". Allowed: {entry.allowed}"
+    return DeclareLaunchArgument(name, default_value=FromConfig(node, name), description=words)
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The four stages, and a recorder where a bag is asked for."""
+    arguments = [
+        DeclareLaunchArgument(
+            "config", default_value=str(share_path("config", "pipeline.yaml")),
+            description="ROS parameter file for all nodes; what it leaves out keeps its default"),
+        DeclareLaunchArgument(
+            "namespace", default_value="",
+            description="Namespace of all nodes and of their relative topics; one for each camera"),
+        *(described(name) for name in STAGE_ARGUMENTS),
+        DeclareLaunchArgument(
+            "record", default_value="",
+            description="Folder of a rosbag2 to write the output to; it must not exist yet. "
+                        "Empty: no recording"),
+        DeclareLaunchArgument(
+            "network", default_value="host", choices=["host", "lan"],
+            description="host: shared memory and loopback, nothing leaves this host; lan: every "
+                        "network card, large-data transports. A Fast DDS profile or discovery "
+                        "range set in the environment goes before it"),
+        DeclareLaunchArgument(
+            "use_sim_time", default_value="false", choices=["true", "false"],
+            description="Stamp diagnostics with /clock; deadlines always use the steady clock"),
+        DeclareLaunchArgument(
+            "log_level", default_value="info",
+            choices=["debug", "info", "warn", "error", "fatal"],
+            description="Least severity of log messages that are shown"),
+    ]
+    common = {
+        "package": "deid_ros",
+        "namespace": LaunchConfiguration("namespace"),
+        "output": "screen",
+        "ros_arguments": ["--log-level", LaunchConfiguration("log_level")],
+    }
+    use_sim_time = {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"),
+                                                   value_type=bool)}
+    stages = [
+        Node(executable=stage, name=stage, respawn=True, respawn_delay=RESPAWN_DELAY,
+             parameters=[LaunchConfiguration("config"), use_sim_time,
+                         {name: value_of(name) for name, nodes in STAGE_ARGUMENTS.items()
+                          if stage in nodes}],
+             **common)
+        for stage in STAGES
+    ]
+    # Not respawned: its folder would exist already.
+    recorder = Node(
+        executable="recorder", name="recorder",
+        condition=IfCondition(PythonExpression(["'", LaunchConfiguration("record"), "' != ''"])),
+        parameters=[LaunchConfiguration("config"), use_sim_time,
+                    {"output": ParameterValue(LaunchConfiguration("record"), value_type=str)}],
+        **common)
+    return LaunchDescription([
+        *arguments,
+        SetEnvironmentVariable("DEID_NETWORK", LaunchConfiguration("network")),
+        *stages,
+        recorder,
+    ])

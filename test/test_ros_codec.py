@@ -1,0 +1,177 @@
+"""Images in every encoding: to BGR, and back with the uncovered bytes untouched."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("sensor_msgs")
+
+from deid_ros.errors import FrameError  # noqa: E402
+from deid_ros.ros.codec import bytes_array, covered_image, image_of, tag_of, to_bgr  # noqa: E402
+from deid_ros.ros.encodings import ENCODINGS  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+
+HEIGHT, WIDTH = 48, 64
+COLOURLESS = ("mono8", "mono16")
+
+
+def smooth(seed: int = 0) -> np.ndarray:
+    """A colourful frame that survives 4:2:2 and Bayer nearly unchanged."""
+    noise = np.random.default_rng(seed).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 6), None, 30, 220, cv2.NORM_MINMAX)
+
+
+def blank(encoding: str, *, padding: int = 0, big: int = 0, seed: int = 1) -> Image:
+    step = WIDTH * ENCODINGS[encoding].pixel_bytes + padding
+    data = np.random.default_rng(seed).integers(0, 255, (HEIGHT, step), np.uint8)
+    return Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=step, is_bigendian=big,
+                 data=bytes_array(data), header=Header(frame_id="camera"))
+
+
+def pixels(msg: Image) -> np.ndarray:
+    size = ENCODINGS[msg.encoding].pixel_bytes
+    rows = np.frombuffer(msg.data, np.uint8).reshape(msg.height, msg.step)
+    return rows[:, :msg.width * size].reshape(msg.height, msg.width, size)
+
+
+def written(encoding: str, frame: np.ndarray, **options) -> Image:
+    """A message that shows ``frame``, written by the code under test."""
+    return covered_image(blank(encoding, **options), frame, np.full((HEIGHT, WIDTH), 255, np.uint8))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("padding", [0, 6])
+@pytest.mark.parametrize("big", [0, 1])
+def test_round_trip_and_untouched_outside_of_the_mask(encoding, padding, big):
+    frame = smooth()
+    msg = written(encoding, frame, padding=padding, big=big)
+    shown = to_bgr(msg)
+    expected = (cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+                if encoding in COLOURLESS else frame)
+    assert np.abs(shown.astype(int) - expected).mean() < 4
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    cv2.circle(mask, (31, 21), 12, 255, -1)
+    covered = frame.copy()
+    covered[mask > 0] = (10, 200, 90)
+    out = covered_image(msg, covered, mask)
+    assert (out.encoding, out.step, out.is_bigendian) == (encoding, msg.step, big)
+    assert out.header == msg.header
+    np.testing.assert_array_equal(pixels(out)[mask == 0], pixels(msg)[mask == 0])
+    inside = to_bgr(out)[16:26, 26:36].reshape(-1, 3).mean(axis=0)
+    wanted = np.full(3, 145) if encoding in COLOURLESS else np.array([10, 200, 90])
+    assert np.abs(inside - wanted).max() < 4
+
+
+@pytest.mark.parametrize("encoding, code", [
+    ("yuv422", cv2.COLOR_BGR2YUV_UYVY), ("yuv422_yuy2", cv2.COLOR_BGR2YUV_YUY2)])
+def test_yuv_is_read_as_opencv_writes_it(encoding, code):
+    frame = smooth()
+    msg = blank(encoding)
+    msg.data = bytes_array(cv2.cvtColor(frame, code))
+    assert np.abs(to_bgr(msg).astype(int) - frame).mean() < 3
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+def test_bayer_patterns_are_named_by_their_first_row(pattern):
+    frame = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+    frame[:] = (200, 120, 40)
+    mosaic = np.empty((HEIGHT, WIDTH), np.uint8)
+    for i, letter in enumerate(pattern):
+        mosaic[i // 2::2, i % 2::2] = frame[0, 0, "bgr".index(letter)]
+    msg = blank(f"bayer_{pattern}8")
+    msg.data = bytes_array(mosaic)
+    assert np.abs(to_bgr(msg).astype(int) - frame).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("big", [0, 1])
+def test_mono16_is_bright_whatever_the_sensor_fills(bits, big):
+    grey = cv2.cvtColor(smooth(), cv2.COLOR_BGR2GRAY)
+    grey[0, 0] = 255
+    msg = blank("mono16", big=big)
+    values = grey.astype(np.uint16) << (bits - 8)
+    msg.data = bytes_array(values.astype(">u2" if big else "<u2"))
+    np.testing.assert_array_equal(to_bgr(msg)[..., 0], grey)
+
+
+def test_bgr8_is_a_view_and_must_not_be_written():
+    msg = blank("bgr8", padding=2)
+    frame = to_bgr(msg)
+    assert np.shares_memory(frame, np.frombuffer(msg.data, np.uint8))
+    with pytest.raises(ValueError):
+        frame[0, 0] = 0
+
+
+def test_without_faces_the_very_same_data_leaves():
+    msg = blank("bgr8")
+    assert covered_image(msg, None, None) == msg
+    empty = np.zeros((HEIGHT, WIDTH), np.uint8)
+    assert covered_image(msg, smooth(), empty) == msg
+
+
+def test_the_camera_message_itself_is_never_changed():
+    msg = blank("rgb8", padding=4)
+    before = bytes(msg.data)
+    covered_image(msg, smooth(), np.full((HEIGHT, WIDTH), 255, np.uint8))
+    assert bytes(msg.data) == before
+
+
+def test_padding_that_nobody_looked_at_is_cleared():
+    msg = blank("bgr8", padding=9)
+    rows = np.frombuffer(covered_image(msg, None, None).data, np.uint8).reshape(HEIGHT, -1)
+    assert not rows[:, WIDTH * 3:].any()
+    np.testing.assert_array_equal(rows[:, :WIDTH * 3],
+                                  np.frombuffer(msg.data, np.uint8).reshape(HEIGHT, -1)[:, :-9])
+
+
+def test_covered_pixels_become_opaque():
+    msg = blank("rgba8")
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[10:20, 10:20] = 255
+    assert (pixels(covered_image(msg, smooth(), mask))[mask > 0][:, 3] == 255).all()
+
+
+def change(**fields):
+    msg = blank("bgr8")
+    for name, value in fields.items():
+        setattr(msg, name, value)
+    return msg
+
+
+@pytest.mark.parametrize("msg, words", [
+    (Image(), ["''", "not supported"]),
+    (change(encoding="nv12"), ["'nv12'", "bgr8"]),
+    (change(encoding="16UC1"), ["'16UC1'"]),
+    (change(width=0), ["0x48"]),
+    (change(height=0), ["64x0"]),
+    (change(step=0), ["step is 0", "192"]),
+    (change(step=191), ["step is 191"]),
+    (change(data=bytes_array(np.zeros(100, np.uint8))), ["truncated", "100", "9216"]),
+    (change(data=bytes_array(np.zeros(9217, np.uint8))), ["no pixels", "9217"]),
+    (change(height=49), ["truncated"]),
+    (change(encoding="yuv422", width=63, step=192), ["63x48", "pairs"]),
+    (change(encoding="bayer_rggb8", height=47, step=192), ["pairs"]),
+    (change(encoding="mono16", step=131), ["step is 131"]),
+    (change(width=2**31, height=2**31), ["step"]),
+])
+def test_bad_messages_are_refused_with_the_value(msg, words):
+    for read in (to_bgr, tag_of, lambda m: covered_image(m, None, None)):
+        with pytest.raises(FrameError) as error:
+            read(msg)
+        assert all(word in str(error.value) for word in words), error.value
+
+
+def test_frames_of_another_size_are_refused():
+    with pytest.raises(FrameError, match="is"):
+        covered_image(blank("bgr8"), smooth()[:-1], np.full((HEIGHT - 1, WIDTH), 255, np.uint8))
+
+
+def test_image_of_a_frame_and_its_tag():
+    frame = smooth()
+    msg = image_of(frame[:, ::-1], Header(frame_id="x"))
+    np.testing.assert_array_equal(to_bgr(msg), frame[:, ::-1])
+    assert tag_of(msg)[:2] == (HEIGHT, WIDTH)
+    assert tag_of(msg) != tag_of(image_of(frame, Header()))
