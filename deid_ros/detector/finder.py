@@ -21,9 +21,9 @@ from deid_ros.geometry import MESH_TO_IBUG68, fit_pose, measure_expression
 
 __all__ = ["FaceFinder", "Found"]
 
-# The mesh network's belief above which its points are used, and above which
-# they may carry a surrogate.
-_USABLE, _TRUSTED = 0.3, 0.6
+# The mesh network's belief above which its points are used, above which they may
+# carry a surrogate, and above which they go on doing so.
+_USABLE, _TRUSTED, _KEPT = 0.3, 0.7, 0.4
 # Mesh and detection must overlap by this much (IoU) to be of the same face.
 _AGREE = 0.35
 _SAME_PLACE = 0.5        # IoU of a face that lives through a cut
@@ -185,7 +185,7 @@ class FaceFinder:
             track.steady = track.smoother(mesh, seconds)
         else:
             # Its last mesh goes on with the motion, but carries no surrogate.
-            track.confidence = 0.0
+            track.confidence, track.trusted = 0.0, False
 
     def _table(self, frame: np.ndarray, raw: dict[int, np.ndarray]) -> Found:
         tracks = self._tracker.tracks
@@ -223,10 +223,14 @@ class FaceFinder:
         face["scale"], face["center"] = pose.scale, pose.center
         face["expression"] = measure_expression(track.steady, pose)
         face["landmarks"] = track.steady[MESH_TO_IBUG68, :2].reshape(-1)
-        face["trusted"] = (
-            track.confidence >= _TRUSTED and abs(pose.yaw) <= _MAX_YAW
-            and max(mesh_box(track.mesh)[2:]) >= self.min_surrogate_px
-            and bool(np.isfinite(face["landmarks"]).all()))
+        # Harder to gain than to lose: a face on the edge of it must not flicker
+        # between surrogate and obfuscation.
+        confidence, size = (_KEPT, 0.85) if track.trusted else (_TRUSTED, 1.0)
+        track.trusted = bool(
+            track.confidence >= confidence and abs(pose.yaw) <= _MAX_YAW
+            and mesh_box(track.mesh)[2:].max() >= size * self.min_surrogate_px
+            and np.isfinite(face["landmarks"]).all())
+        face["trusted"] = track.trusted
         return grown
 
     @staticmethod

@@ -44,6 +44,7 @@ class Track:
     mesh: np.ndarray | None = None        # latest raw mesh, or moved with the track
     steady: np.ndarray | None = None      # the same, smoothed
     confidence: float = 0.0
+    trusted: bool = False
     angle: float = 0.0
     smoother: MeshSmoother = field(default_factory=MeshSmoother)
     chips: int = 0           # how many were cut
