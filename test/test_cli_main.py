@@ -187,6 +187,22 @@ def test_options_override_the_configuration(parser, tmp_path):
     assert loaded["detector"]["extractor"] == loaded["matcher"]["extractor"] == "vggface"
 
 
+def test_files_are_looked_for_where_the_user_is(tmp_path, monkeypatch):
+    parser = argparse.ArgumentParser()
+    for node, name in [("matcher", "gallery"), ("generator", "generator")]:
+        options.add_parameter(parser, node, name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.npz").touch()
+
+    def gallery(value):
+        return options.config_of(parser.parse_args(["--gallery", value]))["matcher"]["gallery"]
+    assert gallery("mine.npz") == str(tmp_path / "mine.npz")
+    assert gallery("/abs/mine.npz") == "/abs/mine.npz"
+    assert gallery("models/models.yaml") == "models/models.yaml"  # in the share folder
+    assert gallery("nowhere.npz") == str(tmp_path / "nowhere.npz")
+    assert options.config_of(parser.parse_args([])) == options.load()
+
+
 def test_help_of_options_shows_default_and_range(parser):
     text = " ".join(parser.format_help().split())
     assert "[centerface]" in text and "viola_jones" in text and "0.0 to 1.0" in text

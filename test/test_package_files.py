@@ -119,8 +119,8 @@ def test_executable_runs_the_node_it_is_named_after(tmp_path):
 @pytest.mark.parametrize("path", LAUNCH, ids=lambda path: path.name)
 def test_every_launch_argument_is_described(path):
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-             if isinstance(node, ast.Call)
-             and getattr(node.func, "id", getattr(node.func, "attr", "")) == "DeclareLaunchArgument"]
+             if isinstance(node, ast.Call) and "DeclareLaunchArgument" in (
+                 getattr(node.func, "id", ""), getattr(node.func, "attr", ""))]
     assert calls
     for call in calls:
         words = {keyword.arg: keyword.value for keyword in call.keywords}

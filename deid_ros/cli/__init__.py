@@ -37,6 +37,7 @@ EXTRAS = {"tensorflow": "train", "keras": "train", "onnx": "train", "tf2onnx": "
 
 DESCRIPTION = "Replace the faces in images, videos and live ROS 2 camera streams."
 
+#: Command -> examples for its help, and for that of ``deid``.
 EXAMPLES = {
     "run": """\
   deid run photos/ -o out/           every picture of a folder, without ROS
@@ -47,6 +48,9 @@ EXAMPLES = {
   deid pipeline                      the live ROS 2 pipeline, from /camera/image_raw
                                      to /deidentified/image
   deid pipeline --source clip.mp4    the same, fed from a file
+""",
+    "db info": """\
+  deid db info DB/gallery.npz        who is in a gallery, what it was made with
 """,
     "models": """\
   deid models                        which model files there are, and where
@@ -91,7 +95,19 @@ def _parser(modules: dict[str, ModuleType]) -> tuple[Parser, argparse._SubParser
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for module in modules.values():
         module.register(subparsers)
+    _teach(parser)
     return parser, subparsers
+
+
+def _teach(parser: argparse.ArgumentParser, name: str = "") -> None:
+    """Give every command that shows no example of its own the ones from here."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, below in action.choices.items():
+                _teach(below, f"{name} {word}".strip())
+    if name in EXAMPLES and f"\n  deid {name}" not in (parser.epilog or ""):
+        rest = f"\n{parser.epilog}" if parser.epilog else ""
+        parser.epilog = f"examples:\n{EXAMPLES[name]}{rest}"
 
 
 def _parse(argv: Sequence[str] | None, modules: dict[str, ModuleType]) -> argparse.Namespace:

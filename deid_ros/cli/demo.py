@@ -184,11 +184,10 @@ def run(args: argparse.Namespace, *,
 def _clear(out: Path) -> None:
     """Take the results of an earlier demo away, and nothing else."""
     bag = out / "bag"
-    if bag.exists() and not (bag / "metadata.yaml").is_file():
-        # Killed half-way, a bag has no metadata; anything else in it is not ours.
-        if not all(path.suffix in (".mcap", ".db3") for path in bag.iterdir()):
-            raise MediaError(f"{bag} is not a rosbag2, not replacing it; name another folder "
-                             "with -o.")
+    # Killed half-way, a bag has no metadata; anything else is not ours.
+    if bag.exists() and not (bag / "metadata.yaml").is_file() and not all(
+            path.suffix in (".mcap", ".db3") for path in bag.iterdir()):
+        raise MediaError(f"{bag} is not a rosbag2, not replacing it; name another folder with -o.")
     shutil.rmtree(bag, ignore_errors=True)
     for name in ("video.mp4", "before_after.png", "summary.json"):
         (out / name).unlink(missing_ok=True)

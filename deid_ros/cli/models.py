@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from deid_ros.errors import ModelError
-from deid_ros.resources import model_path, model_table, share_path, sha256_of
+from deid_ros.resources import model_path, model_table, sha256_of, share_path
 
 __all__ = ["ModelState", "register", "run", "states"]
 

@@ -7,12 +7,16 @@ An option's help, type and choices come from ``parameters.py``, its default from
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from deid_ros.config import Config, defaults, load
+from deid_ros.config import Config, defaults, file_of, load
 from deid_ros.parameters import PARAMETERS, help_of
 
 __all__ = ["add_config", "add_parameter", "config_of", "overrides_of"]
+
+#: Parameters that name files.
+_FILES = ("gallery", "generator", "extractor_weights")
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +35,11 @@ def add_parameter(parser: argparse.ArgumentParser, node: str, name: str,
     entry = PARAMETERS[node][name]
     default = defaults()[node][name]
     shown = ",".join(default) if isinstance(default, list) else default
-    text = help_of(node, name) + f" [{shown}]" if shown != "" else help_of(node, name)
+    text = help_of(node, name)
+    if entry.kind is list:
+        text += ", with commas between"
+    if shown != "" and entry.kind is not bool:
+        text += f" [{shown}]"
     options: dict[str, Any] = {"dest": f"{node}.{name}", "default": None, "help": text}
     if entry.kind is bool:
         options["action"] = argparse.BooleanOptionalAction
@@ -40,6 +48,17 @@ def add_parameter(parser: argparse.ArgumentParser, node: str, name: str,
         options |= {"type": entry.kind if entry.kind in (int, float) else str,
                     "metavar": metavar}
     parser.add_argument(flag or "--" + name.replace("_", "-"), **options)
+
+
+def _file(value: str) -> str:
+    """A file named on the command line: below the working folder, as a shell user means it.
+
+    Only what lies not there but in the share folder is meant to be there.
+    """
+    path = Path(value).expanduser()
+    if not value or (not path.exists() and file_of(path).exists()):
+        return value
+    return str(path.absolute())
 
 
 def overrides_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -53,6 +72,8 @@ def overrides_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
         node, dot, name = key.partition(".")
         if not dot or value is None:
             continue
+        if name in _FILES:
+            value = _file(value)
         shared = name in ("extractor", "image_topic")
         for other in [n for n in PARAMETERS if name in PARAMETERS[n]] if shared else [node]:
             overrides.setdefault(other, {})[name] = value
