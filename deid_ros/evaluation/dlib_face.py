@@ -29,7 +29,7 @@ LANDMARK_FILE = "shape_predictor_68_face_landmarks.dat"
 
 # The HOG detector's square on a mesh: its centre is the model's origin, its side
 # this many model units (median over portraits; spread 0.1).
-_SIDE = 1.62
+_SIDE = 1.67
 
 # The neighbourhood that is searched, in sides of the face's box around its centre,
 # and the pixels to which the box is brought; the detector's window is 80.
