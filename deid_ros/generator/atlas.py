@@ -77,30 +77,43 @@ def render(texture: np.ndarray, points: np.ndarray, size: int) -> np.ndarray:
     Returns:
         uint8 (size, size, c + 1): the last channel is 255 where the face is.
     """
+    out = np.zeros((size, size, texture.shape[2] + 1), np.uint8)
+    # Only the part of the patch that the face fills is worth any work.
+    low = np.clip(np.floor(points[:, :2].min(0)), 0, size).astype(int)
+    high = np.clip(np.ceil(points[:, :2].max(0)) + 1, 0, size).astype(int)
+    width, height = high - low
+    if width < 1 or height < 1:
+        return out
     model = geometry.mesh_model()
     triangles = model["triangles"]
-    flat = points[triangles][:, :, :2]
+    corners = points[triangles]
+    flat = corners[:, :, :2] - low
     edge_a, edge_b = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
     area = edge_a[:, 0] * edge_b[:, 1] - edge_a[:, 1] * edge_b[:, 0]
     keep = np.flatnonzero(area > 1e-3)
-    order = keep[np.argsort(-points[triangles[keep], 2].mean(1), kind="stable")]
-    index = np.full((size, size), -1, np.int32)
+    order = keep[np.argsort(-corners[keep, :, 2].mean(1), kind="stable")]
+    index = np.full((height, width), -1, np.int32)
     fixed = np.round(flat * (1 << _SHIFT)).astype(np.int32)
     for k in order:
         cv2.fillConvexPoly(index, fixed[k], int(k), cv2.LINE_8, _SHIFT)
-    # The affine map of each triangle from the image to the texture.
+    # The affine map of each triangle from the image to the texture: solve its edges.
     uv = model["uv"][triangles].astype(np.float64) * texture.shape[0] - 0.5
-    inverse = np.zeros((len(triangles), 2, 3))
-    safe = np.where(np.abs(area) > 1e-6, area, 1.0)
+    safe = np.where(area > 1e-3, area, 1.0)[:, None]
     du, dv = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
-    # d(texture)/d(image): solve the two edges of the triangle.
-    inverse[:, :, 0] = (du * edge_b[:, 1:2] - dv * edge_a[:, 1:2]) / safe[:, None]
-    inverse[:, :, 1] = (dv * edge_a[:, 0:1] - du * edge_b[:, 0:1]) / safe[:, None]
-    inverse[:, :, 2] = uv[:, 0] - np.einsum("tij,tj->ti", inverse[:, :, :2], flat[:, 0])
+    across = (du * edge_b[:, 1:2] - dv * edge_a[:, 1:2]) / safe
+    down = (dv * edge_a[:, 0:1] - du * edge_b[:, 0:1]) / safe
+    start = uv[:, 0] - across * flat[:, 0, :1] - down * flat[:, 0, 1:]
+    # A polygon's rim reaches half a pixel beyond it; on a triangle seen edge-on that
+    # would be far away in the texture, hence the limits.
+    table = np.hstack([across, down, start, uv.min(1), uv.max(1)]).astype(np.float32)
     ys, xs = np.nonzero(index >= 0)
-    maps = inverse[index[ys, xs]].astype(np.float32)
-    where = np.zeros((size, size, 2), np.float32)
-    where[ys, xs] = maps[:, :, 0] * xs[:, None] + maps[:, :, 1] * ys[:, None] + maps[:, :, 2]
-    out = cv2.remap(texture, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    mask = ((index >= 0) * 255).astype(np.uint8)
-    return np.dstack([out * (mask[..., None] > 0), mask])
+    maps = table[index[ys, xs]]
+    where = np.zeros((height, width, 2), np.float32)
+    spot = maps[:, 0:2] * xs[:, None] + maps[:, 2:4] * ys[:, None] + maps[:, 4:6]
+    where[ys, xs] = np.clip(spot, maps[:, 6:8], maps[:, 8:10])
+    block = out[low[1]:high[1], low[0]:high[0]]
+    block[..., :-1] = cv2.remap(texture, where, None, cv2.INTER_CUBIC,
+                                borderMode=cv2.BORDER_REPLICATE)
+    block[..., -1] = (index >= 0) * 255
+    block[..., :-1][index < 0] = 0
+    return out

@@ -10,7 +10,7 @@ from deid_ros.generator import skin
 from deid_ros.generator.face_space import COARSE_SIDE, SHOWN, FaceSpace, apply_expression
 from deid_ros.training.textures import OWN_COMPLEXION, TrainingSet
 
-__all__ = ["fit_face_space", "mirrored"]
+__all__ = ["codes_of", "fit_face_space", "mirrored"]
 
 _MIRRORED_EXPRESSION = [0, 1, 2, 4, 3, 6, 5]
 
@@ -43,12 +43,8 @@ def _explained(numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def fit_face_space(people: TrainingSet, *, texture_count: int = 96,
-                   shape_count: int = 32) -> tuple[FaceSpace, np.ndarray]:
-    """The space of the people and their mirror images, and everybody's code.
-
-    Returns:
-        The space, and float32 (2n, code_size): people first, then mirror images.
-    """
+                   shape_count: int = 32) -> FaceSpace:
+    """The space of the people and their mirror images."""
     both = mirrored(people)
     count = len(both)
     small = np.array([cv2.resize(t, (COARSE_SIDE,) * 2, interpolation=cv2.INTER_AREA)
@@ -71,7 +67,7 @@ def fit_face_space(people: TrainingSet, *, texture_count: int = 96,
     shape_unit = float(np.sqrt((shape_codes ** 2).sum(1).mean()))
 
     codes = np.concatenate([coefficients / texture_unit, shape_codes / shape_unit], axis=1)
-    space = FaceSpace(
+    return FaceSpace(
         texture_mean=texture_mean.reshape(COARSE_SIDE, COARSE_SIDE, 3),
         texture_basis=texture_basis.astype(np.float32), texture_unit=texture_unit,
         texture_moves=(moves / texture_unit).astype(np.float32),
@@ -81,4 +77,9 @@ def fit_face_space(people: TrainingSet, *, texture_count: int = 96,
         tone=np.mean([skin.mean_skin(t) for t in people.textures], axis=0).astype(np.float32),
         own_tone=OWN_COMPLEXION, expression_mean=mean.astype(np.float32),
         expression_std=both.expressions.std(0).astype(np.float32))
-    return space, codes.astype(np.float32)
+
+
+def codes_of(space: FaceSpace, people: TrainingSet) -> np.ndarray:
+    """The identity codes of people: float32 (n, code_size)."""
+    return np.array([space.project(texture, shape, expression) for texture, shape, expression
+                     in zip(people.textures, people.shapes, people.expressions)])

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from deid_ros.errors import TrainingError
 from deid_ros.generator import skin
 from deid_ros.generator.face_space import FaceSpace
-from deid_ros.training.face_space import fit_face_space, mirrored
+from deid_ros.training.face_space import codes_of, fit_face_space, mirrored
 from deid_ros.training.textures import TrainingSet
 
 __all__ = ["GeneratorTraining", "TrainingOptions", "blend"]
@@ -103,7 +103,7 @@ class GeneratorTraining:
         folder.mkdir(parents=True, exist_ok=True)
         self._check_folder(resume)
         keras.mixed_precision.set_global_policy(options.precision)
-        self.space, self._codes = fit_face_space(people)
+        self.space, self._codes = self._fit(people, resume)
         everybody = mirrored(people)
         self._sex, self._expressions = everybody.sex, everybody.expressions
         self._textures = everybody.textures
@@ -129,6 +129,15 @@ class GeneratorTraining:
             self._restore()
         self._compiled = {k: tf.function(self._train, reduce_retracing=True)
                           for k in ("warm", "full", "penalty")}
+
+    def _fit(self, people: TrainingSet, resume: bool) -> tuple[FaceSpace, np.ndarray]:
+        """The space of the run and everybody's code in it, the same after a resume."""
+        kept = self._folder / "face_space.npz"
+        if not resume:
+            fit_face_space(people).save(kept)
+        # As it was written, in half precision: what the live path will read.
+        space = FaceSpace.read(kept)
+        return space, codes_of(space, mirrored(people))
 
     # -- the run ---------------------------------------------------------------
 
