@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 
 from deid_ros.faces import boxes_of, empty_faces, match_dtype
@@ -25,6 +26,30 @@ def scene(index: int = 0, *, faces: int = 1, height: int = 120, width: int = 160
         frame[y:y + 20, x:x + 20] = RED
         frame[y + 5:y + 15, x + 5:x + 15, :2] = rng.integers(0, 60, (10, 10, 2))
     return frame
+
+
+def pattern(index: int) -> np.ndarray:
+    """The canary of a frame: 24x24 red pixels (BGR) that no other frame has."""
+    rng = np.random.default_rng(5000 + index)
+    patch = rng.integers(0, 70, (24, 24, 3)).astype(np.uint8)
+    patch[..., 2] = rng.integers(201, 256, (24, 24))
+    return patch
+
+
+def canary(index: int) -> np.ndarray:
+    """A grey frame (120, 160) whose 'face' is the pattern of ``index``."""
+    frame = scene(index, faces=0)
+    x, y = 20 + 3 * (index % 30), 30 + 2 * (index % 25)
+    frame[y:y + 24, x:x + 24] = pattern(index)
+    return frame
+
+
+def leaks(frame: np.ndarray, index: int) -> bool:
+    """Whether a frame shows the pattern of ``index`` anywhere, whole or in good part."""
+    patch = pattern(index)
+    parts = [patch, *(patch[y:y + 12, x:x + 12] for y in (0, 12) for x in (0, 12))]
+    return any(cv2.matchTemplate(frame, part, cv2.TM_CCOEFF_NORMED).max() > 0.7
+               for part in parts)
 
 
 class FakeFinder:
