@@ -55,8 +55,11 @@ class DetectorNode(StageNode):
 
     def _create(self) -> Any:
         from deid_ros.detector import FaceFinder
-        return FaceFinder(**{name: self.options[name] for name in (
+        finder = FaceFinder(**{name: self.options[name] for name in (
             "detector", "threshold", "margin", "min_surrogate_px", "carry_frames", "extractor")})
+        finder.find(np.zeros((480, 640, 3), np.uint8))  # the first run of a model takes longer
+        finder.reset()
+        return finder
 
     def _on_image(self, msg: Any) -> None:
         began = time.monotonic()

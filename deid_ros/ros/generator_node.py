@@ -10,6 +10,7 @@ import numpy as np
 from sensor_msgs.msg import Image, PointCloud2
 
 from deid_ros.faces import FACE
+from deid_ros.resources import share_path
 from deid_ros.ros import topics
 from deid_ros.ros.base import StageNode
 from deid_ros.ros.qos import keep_last, latched
@@ -42,8 +43,13 @@ class GeneratorNode(StageNode):
 
     def _create(self) -> Any:
         from deid_ros.config import file_of
-        from deid_ros.generator import SurrogateGenerator
-        return SurrogateGenerator(file_of(self.options["generator"]))
+        from deid_ros.generator import SurrogateGenerator, TextureNetwork
+        path = file_of(self.options["generator"])
+        # The installed file is checked against its SHA-256; another is the user's own.
+        installed = path == share_path("models", "generator.onnx")
+        generator = SurrogateGenerator(TextureNetwork(None if installed else path))
+        generator.warm_up()
+        return generator
 
     def _on_matches(self, msg: PointCloud2) -> None:
         matches = from_matches(msg)

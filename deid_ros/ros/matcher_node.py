@@ -56,6 +56,8 @@ class MatcherNode(StageNode):
         gallery.require_extractor(options["extractor"])
         self._extractor = create_extractor(options["extractor"],
                                            weights=options["extractor_weights"] or None)
+        side = self._extractor.chip_size
+        self._extractor.embed(np.full((1, side, side, 3), 128, np.uint8))  # warm
         self._matcher = Matcher(gallery, policy=options["policy"], mix=options["mix"],
                                 key=options["key"], preserve=as_list(options["preserve"]))
 
