@@ -17,7 +17,7 @@ from deid_ros import geometry
 from deid_ros.errors import GeneratorError, ModelError
 from deid_ros.generator import atlas
 from deid_ros.generator.face_space import SHOWN, FaceSpace, apply_expression
-from deid_ros.resources import model_path
+from deid_ros.resources import model_path, share_path
 
 __all__ = ["MAX_TRACKS", "SurrogateGenerator", "TextureNetwork"]
 
@@ -47,7 +47,7 @@ class TextureNetwork:
     def __init__(self, path: Path | None = None, *, num_threads: int = 2) -> None:
         import onnxruntime
 
-        if path is None:
+        if path is None or Path(path) == share_path("models", "generator.onnx"):
             path, space = model_path("generator"), model_path("face_space")
         else:
             path, space = Path(path), Path(path).with_name("face_space.npz")
@@ -55,6 +55,8 @@ class TextureNetwork:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads
         options.inter_op_num_threads = 1
+        # Threads that spin between frames steal the core from the other nodes.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=onnxruntime.get_available_providers())
@@ -91,12 +93,16 @@ class SurrogateGenerator:
     """Surrogates for the faces of one stream.
 
     Args:
-        network: the texture network; the installed one by default.
+        network: the texture network or the path of its file; the installed one by
+            default.
         num_threads: threads of one inference, where ``network`` is not given.
     """
 
-    def __init__(self, network: TextureNetwork | None = None, *, num_threads: int = 2) -> None:
-        self._network = network or TextureNetwork(num_threads=num_threads)
+    def __init__(self, network: TextureNetwork | Path | None = None, *,
+                 num_threads: int = 2) -> None:
+        if network is None or isinstance(network, Path):
+            network = TextureNetwork(network, num_threads=num_threads)
+        self._network = network
         self._tracks: OrderedDict[int, _Track] = OrderedDict()
         # Before a track is matched it wears the face of nobody, the mean.
         self._nobody = np.zeros(self._network.space.code_size, np.float32)
