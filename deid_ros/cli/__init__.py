@@ -31,7 +31,7 @@ DEBUG_VARIABLE = "DEID_DEBUG"
 
 #: Import name of what an extra brings -> the extra.
 EXTRAS = {"tensorflow": "train", "keras": "train", "onnx": "train", "tf2onnx": "train",
-          "matplotlib": "train", "skimage": "demo",
+          "matplotlib": "train", "h5py": "train", "skimage": "demo",
           "rclpy": "ros", "sensor_msgs": "ros", "std_msgs": "ros", "visualization_msgs": "ros",
           "diagnostic_msgs": "ros", "std_srvs": "ros"}
 
