@@ -19,7 +19,7 @@ from deid_ros.generator import atlas
 from deid_ros.generator.face_space import SHOWN, FaceSpace, apply_expression
 from deid_ros.resources import model_path, share_path
 
-__all__ = ["MAX_TRACKS", "SurrogateGenerator", "TextureNetwork"]
+__all__ = ["MAX_TRACKS", "SurrogateGenerator", "TextureNetwork", "alpha_texture"]
 
 #: Tracks remembered at most; the one seen longest ago is forgotten first.
 MAX_TRACKS = 256
@@ -106,7 +106,7 @@ class SurrogateGenerator:
         self._tracks: OrderedDict[int, _Track] = OrderedDict()
         # Before a track is matched it wears the face of nobody, the mean.
         self._nobody = np.zeros(self._network.space.code_size, np.float32)
-        self._alpha = _alpha_texture()
+        self._alpha = alpha_texture()
 
     @property
     def space(self) -> FaceSpace:
@@ -208,7 +208,7 @@ class SurrogateGenerator:
         track.shape = space.shape(track.code)
 
 
-def _alpha_texture() -> np.ndarray:
+def alpha_texture() -> np.ndarray:
     """The mask in texture coordinates: 255 on the mesh, falling to 0 over the skirt."""
     corners, weights = atlas.texel_weights()
     inside = np.r_[np.ones(len(geometry.reference_mesh())), np.zeros(len(geometry.OVAL))]

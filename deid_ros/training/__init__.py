@@ -1,0 +1,1 @@
+"""OFFLINE: data sets, training of generator and extractor, the database."""
