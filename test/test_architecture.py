@@ -42,7 +42,8 @@ ROOMS = {
     "training": STAGES | {"geometry", "media"},
     "evaluation": STAGES | {"geometry", "pipeline", "media"},
     "ros": STAGES | {"geometry", "pipeline", "media"},
-    "cli": STAGES | {"geometry", "pipeline", "media", "training", "evaluation", "ros"},
+    "bench": STAGES | {"geometry", "pipeline", "media", "ros"},
+    "cli": STAGES | {"geometry", "pipeline", "media", "training", "evaluation", "ros", "bench"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -1,0 +1,79 @@
+"""``deid bench``: how fast the pipeline and its parts are on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from deid_ros.cli.options import add_config, add_parameter, overrides_of
+from deid_ros.cli.pipeline import parameters_of
+from deid_ros.config import load
+from deid_ros.parameters import PARAMETERS
+
+__all__ = ["BENCHES", "register", "run"]
+
+#: The benches in the order of the help; those whose module exists are offered.
+BENCHES = ("pipeline", "generator", "recall", "consistency", "ros", "faults", "soak")
+
+_DESCRIPTION = """\
+Measure speed. Judge it by CPU time and by ratios within one run: wall time also
+tells what else the machine was doing, which every bench says."""
+
+_EPILOG = """\
+examples:
+  deid bench pipeline                two faces at 640x480, flat out, over ROS 2
+  deid bench pipeline --rate 15      the same at 15 frames a second
+  deid bench pipeline --core --json result.json
+                                     without ROS, the numbers as JSON too
+  deid bench generator               a new texture, and rendering a face
+"""
+
+
+def _benches() -> dict[str, ModuleType]:
+    return {name: importlib.import_module(f"deid_ros.bench.{name}") for name in BENCHES
+            if importlib.util.find_spec(f"deid_ros.bench.{name}")}
+
+
+def register(subparsers: Any) -> None:
+    """Add ``deid bench`` to the command line."""
+    parser = subparsers.add_parser("bench", help="how fast it is on this machine",
+                                   description=_DESCRIPTION, epilog=_EPILOG)
+    actions = parser.add_subparsers(dest="bench", metavar="BENCH", required=True)
+    for name, bench in _benches().items():
+        below = actions.add_parser(name, help=bench.HELP, description=bench.DESCRIPTION)
+        bench.add_options(below)
+        for node, key in bench.PARAMETERS:
+            if key in PARAMETERS[node]:
+                add_parameter(below, node, key)
+        below.add_argument("--params", nargs="+", default=[], metavar="NAME:=VALUE",
+                           help="any parameter, as for deid pipeline")
+        add_config(below)
+        below.add_argument("--json", metavar="FILE",
+                           help="write the numbers as JSON too; -: to standard output instead "
+                                "of the text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one bench and print what it found; 0."""
+    overrides = overrides_of(args)
+    for node, values in parameters_of(args.params).items():
+        overrides.setdefault(node, {}).update(values)
+    config = load(args.config, overrides)
+    bench = _benches()[args.bench]
+    result = bench.measure(config, args)
+    document = json.dumps(result, indent=2) + "\n"
+    if args.json == "-":
+        sys.stdout.write(document)
+        return 0
+    print(bench.text(result))
+    if args.json:
+        path = Path(args.json)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(document, encoding="utf-8")
+    return 0
