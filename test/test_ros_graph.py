@@ -84,11 +84,13 @@ def test_encodings_stay_what_they_are(context, encoding):
     blank = Image(height=40, width=60, encoding=encoding, step=60 * size + 4,
                   data=bytes_array(np.zeros((40, 60 * size + 4), np.uint8)))
     msg = covered_image(blank, frame, np.full((40, 60), 255, np.uint8))
-    with running(context, fake_cores(), overrides={"replacer": {"replace": "solid"}}) as (_, probe):
+    with running(context, fake_cores(), overrides={"replacer": {"replace": "solid"}}) as (
+            graph, probe):
         play(probe, [msg])
         assert wait(lambda: len(probe.images) == 1)
         assert (probe.images[0].encoding, probe.images[0].step) == (encoding, msg.step)
         assert red_pixels(probe.frames()[0][12:28, 22:38]) == 0
+        assert set(graph.runners) == {"detector", "replacer"}  # all that this needs
 
 
 def test_compressed_camera(context):

@@ -108,7 +108,8 @@ class DetectorNode(StageNode):
             self.resolve_topic_name(topics.MATCHES))}
         another = bool(self._matchers and matchers - self._matchers)
         self._matchers |= matchers
-        if another or any(now - since > _ANSWER_S for since in self._unanswered.values()):
+        if another or (self._matchers and any(
+                now - since > _ANSWER_S for since in self._unanswered.values())):
             self._renew()
 
     def _renew(self) -> None:

@@ -18,7 +18,7 @@ from deid_ros.ros.replacer_node import ReplacerNode
 from deid_ros.ros.runtime import Runner
 from deid_ros.ros.video_source_node import VideoSourceNode
 
-__all__ = ["NODES", "STAGES", "Graph", "listeners"]
+__all__ = ["NODES", "STAGES", "Graph", "listeners", "stages_of"]
 
 #: The four stages, in the order of the data.
 STAGES = ("detector", "matcher", "generator", "replacer")
@@ -32,6 +32,12 @@ NODES: dict[str, type] = {
     "video_source": VideoSourceNode,
     "recorder": RecorderNode,
 }
+
+
+def stages_of(config: Config) -> tuple[str, ...]:
+    """The stages that are needed: an obfuscation needs no surrogates."""
+    surrogates = config["replacer"]["replace"] == "surrogate"
+    return STAGES if surrogates else ("detector", "replacer")
 
 
 def listeners(config: Config, *, record: bool) -> int:
@@ -64,7 +70,7 @@ class Graph:
                  frames: Iterator[np.ndarray] | None = None,
                  cores: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.runners: dict[str, Runner] = {}
-        names = [*(["recorder"] if record else []), *reversed(STAGES),
+        names = [*(["recorder"] if record else []), *reversed(stages_of(config)),
                  *(["video_source"] if source or frames is not None else [])]
         for name in names:
             more = dict((cores or {}).get(name, {}))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from rclpy.qos import QoSProfile
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from deid_ros.config import as_list
-from deid_ros.errors import ConfigError, MediaError
+from deid_ros.errors import ConfigError
 from deid_ros.ros import topics
+from deid_ros.ros.bag import BagWriter
 from deid_ros.ros.base import StageNode
 from deid_ros.ros.qos import keep_last
 from deid_ros.ros.runtime import run_node
@@ -46,17 +47,8 @@ class RecorderNode(StageNode):
         settings = self.options
         if not settings["output"]:
             raise ConfigError("recorder.output is empty; name a folder for the rosbag2.")
-        from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
-        from rosbags.typesys import Stores, get_typestore
-        distribution = f"ROS2_{os.environ.get('ROS_DISTRO', '').upper()}"
-        self._types = get_typestore(getattr(Stores, distribution, Stores.ROS2_KILTED))
-        path = Path(settings["output"]).expanduser()
-        try:
-            self._writer: Any = Writer(path, version=9, storage_plugin={
-                "mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}[settings["storage"]])
-            self._writer.open()
-        except WriterError as error:
-            raise MediaError(f"{error} Name another folder.") from None
+        self._bag: BagWriter | None = BagWriter(Path(settings["output"]).expanduser(),
+                                                storage=settings["storage"])
         public = {self.resolve_topic_name(name): kind for name, kind in topics.PUBLIC.items()}
         self._waiting = []
         for name in as_list(settings["topics"]):
@@ -78,20 +70,27 @@ class RecorderNode(StageNode):
                 self._record(topic, publishers[0].topic_type, fitting(publishers))
 
     def _record(self, topic: str, kind: str, qos: QoSProfile) -> None:
-        connection = self._writer.add_connection(
-            topic, kind, typestore=self._types, offered_qos_profiles=[bag_qos(qos)])
+        assert self._bag is not None
+        connection = self._bag.add(topic, kind, qos)
 
         def write(data: bytes) -> None:
-            if self._writer is not None:
-                self._writer.write(connection, self.get_clock().now().nanoseconds, data)
-                self.health.count("out")
+            if self._bag is not None:
+                self._bag.write(connection, self.get_clock().now().nanoseconds,
+                                data).add_done_callback(self._written)
         self.input(message_type(kind), topic, write, qos, raw=True)
+
+    def _written(self, done: Future) -> None:
+        error = done.exception()
+        if isinstance(error, Exception):
+            self.failed("write", error)
+        else:
+            self.health.count("out")
 
     def close(self) -> None:
         """Write the bag's index and metadata."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
+        bag, self._bag = self._bag, None
+        if bag is not None:
+            bag.close()
         super().close()
 
 
@@ -100,24 +99,6 @@ def fitting(publishers: list[TopicEndpointInfo]) -> QoSProfile:
     from rclpy.qos import ReliabilityPolicy
     offers = {p.qos_profile.reliability for p in publishers}
     return keep_last(30, reliable=ReliabilityPolicy.BEST_EFFORT not in offers)
-
-
-def bag_qos(qos: QoSProfile) -> Any:
-    """The same quality of service in the words of rosbags."""
-    from rosbags.interfaces import (
-        Qos,
-        QosDurability,
-        QosHistory,
-        QosLiveliness,
-        QosReliability,
-        QosTime,
-    )
-    never = QosTime(9223372036, 854775807)
-    return Qos(history=QosHistory(int(qos.history)), depth=qos.depth,
-               reliability=QosReliability(int(qos.reliability)),
-               durability=QosDurability(int(qos.durability)), deadline=never, lifespan=never,
-               liveliness=QosLiveliness.AUTOMATIC, liveliness_lease_duration=never,
-               avoid_ros_namespace_conventions=False)
 
 
 def main(argv: list[str] | None = None) -> int:

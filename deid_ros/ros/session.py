@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from deid_ros.config import Config
 from deid_ros.errors import DeidError
-from deid_ros.ros.graph import STAGES, Graph
+from deid_ros.ros.graph import Graph, stages_of
 from deid_ros.ros.runtime import Runner, ros_context, stop_signals
 from deid_ros.ros.summary import Summary
 from deid_ros.ros.supervisor import Monitor, Supervisor, children, parameter_file
@@ -44,13 +45,12 @@ class Run:
     remaps: Sequence[str] = ()
 
 
-def _wait(run: Run, over: Callable[[], bool]) -> float:
+def _wait(run: Run, stop: threading.Event, over: Callable[[], bool]) -> float:
     """Until a signal, the end of the time, or ``over``; how long that was (s)."""
     began = time.monotonic()
-    with stop_signals() as stop:
-        while not stop.wait(_LOOK_S) and not over():
-            if run.seconds and time.monotonic() - began >= run.seconds:
-                break
+    while not stop.wait(_LOOK_S) and not over():
+        if run.seconds and time.monotonic() - began >= run.seconds:
+            break
     return time.monotonic() - began
 
 
@@ -62,11 +62,12 @@ def run_composed(run: Run, *, cores: Mapping[str, Mapping[str, Any]] | None = No
             cannot be read.
     """
     arguments = ["--ros-args", *run.remaps] if run.remaps else []
-    with ros_context(arguments, network=run.network, domain_id=run.domain_id) as context:
+    with (stop_signals() as stop,
+          ros_context(arguments, network=run.network, domain_id=run.domain_id) as context):
         graph = Graph(run.config, context=context, namespace=run.namespace, source=run.source,
                       record=run.record, cores=cores)
         with graph:
-            seconds = _wait(run, lambda: graph.finished)
+            seconds = _wait(run, stop, lambda: graph.finished)
             graph.drain()
         return Summary.of(graph.values(), seconds=seconds)
 
@@ -77,9 +78,9 @@ def run_processes(run: Run) -> Summary:
     Raises:
         DeidError: a node refused its parameters (it has said why on stderr).
     """
-    names = [*(["recorder"] if run.record else []), *reversed(STAGES),
+    names = [*(["recorder"] if run.record else []), *reversed(stages_of(run.config)),
              *(["video_source"] if run.source else [])]
-    with (parameter_file(run.config) as file,
+    with (stop_signals() as stop, parameter_file(run.config) as file,
           ros_context(network=run.network, domain_id=run.domain_id) as context):
         environment = dict(os.environ)
         if run.domain_id is not None:
@@ -95,7 +96,8 @@ def run_processes(run: Run) -> Summary:
             return bool(supervisor.refused) or (run.source and supervisor.ended("video_source"))
         try:
             supervisor.start()
-            seconds = _wait(run, over)
+            seconds = _wait(run, stop, over)
+            supervisor.look()
             if run.source and not supervisor.refused:
                 time.sleep(run.config["replacer"]["deadline_ms"] / 1e3 + 0.2)
         finally:
