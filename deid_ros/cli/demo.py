@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import bisect
 import itertools
+import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deid_ros.cli.options import add_config, add_parameter, overrides_of
-from deid_ros.config import load
+from deid_ros.config import defaults, load
 from deid_ros.errors import ConfigError, MediaError
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ or the astronaut's face was not covered; 2 refused.
 
 _SETTLE_S = 1.5
 _CAPTIONS = ("before", "after")
+#: Part of a frame that must have changed for it to show something.
+_SOME = 0.002
+#: JPEG nearly without loss (1 is cv2.IMWRITE_JPEG_QUALITY).
+_FINE = (1, 97)
 
 
 def register(subparsers: argparse._SubParsersAction) -> None:
@@ -88,8 +93,7 @@ class Input:
         # The recorder has to find the camera's info topic before the first stamp.
         time.sleep(_SETTLE_S)
         for frame in self.frames:
-            self.jpegs.append(cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
-                              .tobytes())
+            self.jpegs.append(cv2.imencode(".jpg", frame, _FINE)[1].tobytes())
             self.times.append(time.time_ns())
             yield frame
 
@@ -156,6 +160,11 @@ def run(args: argparse.Namespace, *,
     from deid_ros.ros.camera import info_topic
     from deid_ros.ros.session import Run, run_composed
 
+    for name, patient in (("deadline_ms", 1000.0), ("queue", 30)):
+        # Nobody steers a robot by a demo: on a slow or busy machine show frames late
+        # rather than withhold them. What the user has set stays.
+        if config["replacer"][name] == defaults()["replacer"][name]:
+            config["replacer"][name] = patient
     infos = info_topic(config["video_source"]["image_topic"])
     image = "/" + topics.IMAGE
     config["recorder"] |= {"output": str(bag.absolute()),
@@ -164,12 +173,16 @@ def run(args: argparse.Namespace, *,
     frames, fps = _open(args.source, width=args.width, rate=args.rate)
     shown = Input(frames)
     print(f"deid demo: {args.source} at {args.rate:g} Hz through the nodes ...", flush=True)
-    summary = run_composed(Run(config=config, source=True, record=True),
+    # A domain of its own, so that no other camera of this host takes part.
+    domain = None if os.environ.get("ROS_DOMAIN_ID") else 1 + os.getpid() % 100
+    summary = run_composed(Run(config=config, source=True, record=True, domain_id=domain),
                            cores={**(cores or {}), "video_source": {"source": iter(shown)}})
     summary.write(args.out / "summary.json")
     print(summary.text())
 
     problems = check_stamps(read_bag(bag, infos, image))
+    if summary.frames_in > len(shown.times):
+        problems.append("another camera publishes on this ROS domain; set another ROS_DOMAIN_ID")
     if args.source == "astronaut" and not summary.faces_covered:
         problems.append("the astronaut's face was not covered")
     if summary.frames_out:
@@ -247,7 +260,7 @@ def _pictures(out: Path, shown: Input, bag: Path, topic: str, fps: Fraction) -> 
     import cv2
     import numpy as np
 
-    most, best = -1.0, None
+    changes: list[tuple[float, int, np.ndarray]] = []
     with av.open(str(out / "video.mp4"), "w", options={"movflags": "faststart"}) as container:
         codec = next(name for name in ("libx264", "libopenh264", "mpeg4")
                      if name in av.codecs_available)
@@ -258,13 +271,13 @@ def _pictures(out: Path, shown: Input, bag: Path, topic: str, fps: Fraction) -> 
             stream.options = {"crf": "20", "preset": "veryfast"}
         for _, message in _messages(bag, [topic]):
             index = shown.index_of(_stamp(message))
-            if index < 0:
-                continue  # check_stamps has already said so
             after = np.frombuffer(message.data, np.uint8).reshape(message.height, -1, 3)
-            before = shown.frame(index)
+            last = changes[-1][1] if changes else -1
+            if index <= last or (before := shown.frame(index)).shape != after.shape:
+                continue  # not of our source: the checks have said so
             # H.264 wants even sizes.
             pair = np.hstack([before, after])[:after.shape[0] // 2 * 2, :2 * after.shape[1]]
-            if most < 0:
+            if not changes:
                 stream.width, stream.height = pair.shape[1], pair.shape[0]
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pair), format="bgr24")
             # A withheld frame leaves a gap: the picture before it stays longer.
@@ -272,11 +285,14 @@ def _pictures(out: Path, shown: Input, bag: Path, topic: str, fps: Fraction) -> 
             container.mux(stream.encode(frame))
             # JPEG alone changes a pixel by less than this.
             changed = float((cv2.absdiff(before, after).max(axis=2) > 40).mean())
-            if changed > most:
-                most, best = changed, (before, after)
+            changes.append((changed, index, cv2.imencode(".jpg", after, _FINE)[1]))
         container.mux(stream.encode(None))
-    if best is not None:
-        cv2.imwrite(str(out / "before_after.png"), _side_by_side(*best))
+    if changes:
+        # One that shows something, and nothing out of the common.
+        some = sorted((change for change in changes if change[0] > _SOME), key=lambda c: c[:2])
+        _, index, after = (some or changes)[len(some or changes) // 2]
+        cv2.imwrite(str(out / "before_after.png"),
+                    _side_by_side(shown.frame(index), cv2.imdecode(after, cv2.IMREAD_COLOR)))
 
 
 def _side_by_side(before: np.ndarray, after: np.ndarray) -> np.ndarray:
