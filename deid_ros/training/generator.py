@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from deid_ros.errors import TrainingError
 from deid_ros.generator import skin
 from deid_ros.generator.face_space import FaceSpace
 from deid_ros.training.face_space import codes_of, fit_face_space, mirrored
+from deid_ros.training.sheets import draw_losses, draw_sheet, forget_rows
 from deid_ros.training.textures import TrainingSet
 
 __all__ = ["GeneratorTraining", "TrainingOptions", "blend"]
@@ -125,7 +126,8 @@ class GeneratorTraining:
             variables=[*self.network.variables, *self._judge.variables,
                        *self._make.variables, *self._judging.variables],
             average=[tf.Variable(w) for w in self._average])
-        if resume:
+        # Interrupted before its first checkpoint, a run begins anew.
+        if resume and (folder / "state.index").exists():
             self._restore()
         self._compiled = {k: tf.function(self._train, reduce_retracing=True)
                           for k in ("warm", "full", "penalty")}
@@ -133,7 +135,7 @@ class GeneratorTraining:
     def _fit(self, people: TrainingSet, resume: bool) -> tuple[FaceSpace, np.ndarray]:
         """The space of the run and everybody's code in it, the same after a resume."""
         kept = self._folder / "face_space.npz"
-        if not resume:
+        if not (resume and kept.exists()):
             fit_face_space(people).save(kept)
         # As it was written, in half precision: what the live path will read.
         space = FaceSpace.read(kept)
@@ -141,18 +143,27 @@ class GeneratorTraining:
 
     # -- the run ---------------------------------------------------------------
 
-    def run(self, *, seconds: float | None = None) -> None:
-        """Train up to ``options.steps``, or until ``seconds`` have passed."""
+    def run(self, *, seconds: float | None = None,
+            stop: Callable[[], bool] = lambda: False) -> None:
+        """Train up to ``options.steps``, until ``seconds`` have passed or ``stop`` says so.
+
+        Raises:
+            TrainingError: the losses are no longer numbers.
+        """
         start, options = time.monotonic(), self._options
         bar = tqdm(total=options.steps, initial=self.step, desc="generator", unit="step")
         log = self._folder / "losses.csv"
         fresh = not log.exists() or self.step == 0
+        if not fresh:
+            forget_rows(log, self.step)
+        # Every 20 steps; a run of a few steps shows each of them.
+        often = max(1, min(20, options.steps // 100))
         with open(log, "w" if fresh else "a", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             if fresh:
                 writer.writerow(_COLUMNS)
             for batch in self._batches():
-                if self.step >= options.steps or (
+                if self.step >= options.steps or stop() or (
                         seconds is not None and time.monotonic() - start > seconds):
                     break
                 kind = "warm" if self.step < options.warm_up else (
@@ -160,11 +171,11 @@ class GeneratorTraining:
                 losses = [float(v) for v in self._compiled[kind](*batch, kind)]
                 if not np.isfinite(losses).all():
                     raise TrainingError(f"The losses are no longer numbers at step {self.step}; "
-                                        "resume with a smaller learning_rate.")
+                                        "start again with a smaller learning_rate.")
                 self.step += 1
                 self._update_average()
                 bar.update()
-                if self.step % 20 == 0:
+                if self.step % often == 0:
                     writer.writerow([self.step, round(time.monotonic() - start, 1),
                                      *(round(v, 5) for v in losses)])
                     stream.flush()
@@ -190,8 +201,6 @@ class GeneratorTraining:
 
     def sheet(self) -> None:
         """Write ``sheet.png`` and ``losses.png``: how it looks and how it goes."""
-        from deid_ros.training.sheets import draw_losses, draw_sheet
-
         now = self.network.get_weights()
         self.network.set_weights(self._average)
         rng = np.random.default_rng(1)

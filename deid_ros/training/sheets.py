@@ -12,7 +12,7 @@ from deid_ros import geometry
 from deid_ros.generator import atlas
 from deid_ros.generator.face_space import FaceSpace, apply_expression
 
-__all__ = ["draw_losses", "draw_sheet"]
+__all__ = ["draw_losses", "draw_sheet", "forget_rows"]
 
 _POSES = ((0, 0), (25, 0), (-40, 0), (0, 15))
 
@@ -56,6 +56,14 @@ def draw_sheet(network: object, space: FaceSpace, blends: np.ndarray, codes: np.
     cv2.imwrite(str(path), np.vstack(rows))
 
 
+def forget_rows(table: Path, step: int) -> None:
+    """Take the rows after ``step`` out of ``losses.csv``: a resumed run writes them again."""
+    with open(table, newline="", encoding="utf-8") as stream:
+        names, *rows = csv.reader(stream)
+    with open(table, "w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([names, *(row for row in rows if int(row[0]) <= step)])
+
+
 def draw_losses(table: Path, path: Path) -> None:
     """Draw the columns of ``losses.csv`` against the steps, smoothed."""
     import matplotlib
@@ -74,6 +82,8 @@ def draw_losses(table: Path, path: Path) -> None:
         axis.plot(values[window - 1:, 0], smooth)
         axis.set_title(name)
         axis.grid(alpha=0.3)
+    for axis in axes.flat[len(names) - 2:]:
+        axis.set_visible(False)
     figure.supxlabel("step")
     figure.tight_layout()
     figure.savefig(path, dpi=90)
