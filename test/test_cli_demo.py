@@ -74,6 +74,15 @@ def test_pair_of_pictures_keeps_both_sides():
     assert (pair[:20, :30] == before).all() and (pair[:20, 38:68] == after).all()
 
 
+def test_changes_that_the_edge_cuts_come_last():
+    before = np.full((40, 40, 3), 100, np.uint8)
+    whole, cut = before.copy(), before.copy()
+    whole[10:20, 10:20] = 200
+    cut[0:30, 10:20] = 200
+    changes = [demo._change(before, after) for after in (cut, before, whole)]
+    assert changes == sorted(changes) and changes[1] == 0 and changes[2] == 100 / 1600
+
+
 @pytest.fixture
 def domain(monkeypatch):
     pytest.importorskip("rclpy")

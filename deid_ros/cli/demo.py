@@ -47,8 +47,6 @@ or the astronaut's face was not covered; 2 refused.
 
 _SETTLE_S = 1.5
 _CAPTIONS = ("before", "after")
-#: Part of a frame that must have changed for it to show something.
-_SOME = 0.002
 #: JPEG nearly without loss (1 is cv2.IMWRITE_JPEG_QUALITY).
 _FINE = (1, 97)
 
@@ -283,16 +281,25 @@ def _pictures(out: Path, shown: Input, bag: Path, topic: str, fps: Fraction) -> 
             # A withheld frame leaves a gap: the picture before it stays longer.
             frame.pts, frame.time_base = index, 1 / fps
             container.mux(stream.encode(frame))
-            # JPEG alone changes a pixel by less than this.
-            changed = float((cv2.absdiff(before, after).max(axis=2) > 40).mean())
-            changes.append((changed, index, cv2.imencode(".jpg", after, _FINE)[1]))
+            changes.append((_change(before, after), index, cv2.imencode(".jpg", after, _FINE)[1]))
         container.mux(stream.encode(None))
     if changes:
-        # One that shows something, and nothing out of the common.
-        some = sorted((change for change in changes if change[0] > _SOME), key=lambda c: c[:2])
-        _, index, after = (some or changes)[len(some or changes) // 2]
+        changes.sort(key=lambda change: change[:2])
+        shows = [change for change in changes if change[0] > 0] or changes
+        _, index, after = shows[len(shows) // 2]
         cv2.imwrite(str(out / "before_after.png"),
                     _side_by_side(shown.frame(index), cv2.imdecode(after, cv2.IMREAD_COLOR)))
+
+
+def _change(before: np.ndarray, after: np.ndarray) -> float:
+    """Part of the frame that was changed; negative where the change is cut by its edge."""
+    import cv2
+
+    # JPEG alone changes a pixel by less than this.
+    changed = cv2.absdiff(before, after).max(axis=2) > 40
+    inside = changed[2:-2, 2:-2].sum() == changed.sum()
+    part = float(changed.mean())
+    return part if inside else part - 1.0
 
 
 def _side_by_side(before: np.ndarray, after: np.ndarray) -> np.ndarray:
