@@ -6,17 +6,17 @@ An argument that is not given has the value that the parameter file ``config``
 gives it; its defaults stand nowhere else.
 """
 
-from typing import List, Text
 
-from deid_ros.config import as_list, load
-from deid_ros.parameters import PARAMETERS
-from deid_ros.resources import share_path
-from launch import LaunchContext, LaunchDescription, Substitution
 from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
+
+from deid_ros.config import as_list, load
+from deid_ros.parameters import PARAMETERS
+from deid_ros.resources import share_path
+from launch import LaunchContext, LaunchDescription, Substitution
 
 STAGES = ("detector", "matcher", "generator", "replacer")
 
@@ -37,20 +37,20 @@ STAGE_ARGUMENTS = {
 class FromConfig(Substitution):
     """The value of a parameter in the file that the argument ``config`` names."""
 
-    def __init__(self, node: Text, name: Text) -> None:
+    def __init__(self, node: str, name: str) -> None:
         super().__init__()
         self._node, self._name = node, name
 
-    def describe(self) -> Text:
+    def describe(self) -> str:
         """The installed default, for --show-args."""
         return f"'{self._text(None, None)}', or what config says"
 
-    def perform(self, context: LaunchContext) -> Text:
+    def perform(self, context: LaunchContext) -> str:
         """The value as text; lists with commas."""
         return self._text(LaunchConfiguration("config").perform(context),
                           LaunchConfiguration("namespace").perform(context))
 
-    def _text(self, path, namespace) -> Text:
+    def _text(self, path, namespace) -> str:
         value = load(path, namespace=namespace)[self._node][self._name]
         return ",".join(value) if isinstance(value, list) else str(value)
 
@@ -58,29 +58,29 @@ class FromConfig(Substitution):
 class YamlList(Substitution):
     """A list given with commas, or in YAML already, as a YAML list."""
 
-    def __init__(self, argument: Text) -> None:
+    def __init__(self, argument: str) -> None:
         super().__init__()
         self._argument = argument
 
-    def describe(self) -> Text:
+    def describe(self) -> str:
         """For the introspection of launch files."""
         return f"YamlList({self._argument})"
 
-    def perform(self, context: LaunchContext) -> Text:
+    def perform(self, context: LaunchContext) -> str:
         """``centerface,ssd`` -> ``['centerface', 'ssd']``."""
         text = LaunchConfiguration(self._argument).perform(context).strip().strip("[]")
         return str([item.strip("'\" ") for item in as_list(text)] or ["none"])
 
 
-def value_of(name: Text) -> ParameterValue:
+def value_of(name: str) -> ParameterValue:
     """A launch argument as a parameter of the type that the table says."""
     entry = PARAMETERS[STAGE_ARGUMENTS[name][0]][name]
     if entry.kind is list:
-        return ParameterValue(YamlList(name), value_type=List[str])
+        return ParameterValue(YamlList(name), value_type=list[str])
     return ParameterValue(LaunchConfiguration(name), value_type=entry.kind)
 
 
-def described(name: Text) -> DeclareLaunchArgument:
+def described(name: str) -> DeclareLaunchArgument:
     """The declaration of an argument that is a parameter."""
     node = STAGE_ARGUMENTS[name][0]
     entry = PARAMETERS[node][name]

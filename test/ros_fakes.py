@@ -65,13 +65,12 @@ class FakeFinder:
 
     def find(self, frame: np.ndarray, *, stamp_ns: int = 0) -> SimpleNamespace:
         red = (frame[..., 2] > 200) & (frame[..., 1] < 80)
-        found, column = [], 0
+        found = []
         columns = np.flatnonzero(red.any(axis=0))
         for part in np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1):
             if len(part):
                 rows = np.flatnonzero(red[:, part].any(axis=1))
                 found.append((part[0], rows[0], len(part), len(rows)))
-            column += 1
         faces = empty_faces(len(found))
         chips = []
         for i, box in enumerate(found):

@@ -15,16 +15,17 @@ import pytest
 pytest.importorskip("rclpy")
 
 from builtin_interfaces.msg import Time  # noqa: E402
+from rclpy.context import Context  # noqa: E402
+from rclpy.node import Node  # noqa: E402
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+
 from deid_ros.config import load  # noqa: E402
 from deid_ros.ros import topics  # noqa: E402
 from deid_ros.ros.codec import image_of, stamp_ns, to_bgr  # noqa: E402
 from deid_ros.ros.graph import Graph  # noqa: E402
 from deid_ros.ros.qos import keep_last  # noqa: E402
 from deid_ros.ros.runtime import Runner, ros_context  # noqa: E402
-from rclpy.context import Context  # noqa: E402
-from rclpy.node import Node  # noqa: E402
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
 
 #: One domain for each test process, so that two runs beside each other never meet.
 DOMAIN = 1 + os.getpid() % 100

@@ -11,6 +11,9 @@ import pytest
 
 pytest.importorskip("sensor_msgs")
 
+from sensor_msgs.msg import CompressedImage  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+
 from deid_ros.errors import FrameError  # noqa: E402
 from deid_ros.ros.codec import bytes_array  # noqa: E402
 from deid_ros.ros.compressed import (  # noqa: E402
@@ -20,8 +23,6 @@ from deid_ros.ros.compressed import (  # noqa: E402
     is_plain,
     size_of,
 )
-from sensor_msgs.msg import CompressedImage  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
 
 FRAME = cv2.GaussianBlur(
     np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8), (0, 0), 4)

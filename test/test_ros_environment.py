@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+
 from deid_ros.errors import ConfigError
 from deid_ros.resources import share_path
 from deid_ros.ros.environment import prepare, users_choice

@@ -15,12 +15,6 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from deid_ros.faces import empty_faces  # noqa: E402
-from deid_ros.ros.codec import FrameTag, tag_of, to_bgr  # noqa: E402
-from deid_ros.ros.qos import keep_last  # noqa: E402
-from deid_ros.ros.replacer_node import ReplacerNode  # noqa: E402
-from deid_ros.ros.tables import to_table  # noqa: E402
-from deid_ros.ros.topics import FACES  # noqa: E402
 from ros_fakes import FakeReplacer, canary, fake_cores, leaks  # noqa: E402
 from ros_support import (  # noqa: E402
     Fault,
@@ -31,6 +25,13 @@ from ros_support import (  # noqa: E402
     wait,
 )
 from sensor_msgs.msg import PointCloud2  # noqa: E402
+
+from deid_ros.faces import empty_faces  # noqa: E402
+from deid_ros.ros.codec import FrameTag, tag_of, to_bgr  # noqa: E402
+from deid_ros.ros.qos import keep_last  # noqa: E402
+from deid_ros.ros.replacer_node import ReplacerNode  # noqa: E402
+from deid_ros.ros.tables import to_table  # noqa: E402
+from deid_ros.ros.topics import FACES  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

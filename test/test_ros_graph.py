@@ -10,8 +10,6 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from deid_ros.ros.codec import bytes_array, covered_image  # noqa: E402
-from deid_ros.ros.encodings import ENCODINGS  # noqa: E402
 from ros_fakes import RED, fake_cores, scene  # noqa: E402
 from ros_support import (  # noqa: E402
     CAMERA,
@@ -22,6 +20,9 @@ from ros_support import (  # noqa: E402
     wait,
 )
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
+
+from deid_ros.ros.codec import bytes_array, covered_image  # noqa: E402
+from deid_ros.ros.encodings import ENCODINGS  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from deid_ros.faces import empty_faces
 from deid_ros.ros.joiner import Joiner
 from deid_ros.ros.release import ReleaseQueue

@@ -14,18 +14,6 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-from deid_ros.config import defaults, load  # noqa: E402
-from deid_ros.errors import ConfigError, MediaError  # noqa: E402
-from deid_ros.faces import empty_faces  # noqa: E402
-from deid_ros.parameters import BUILTIN, PARAMETERS  # noqa: E402
-from deid_ros.ros.camera import CameraInfos, info_topic  # noqa: E402
-from deid_ros.ros.graph import NODES  # noqa: E402
-from deid_ros.ros.health import Health, Histogram  # noqa: E402
-from deid_ros.ros.markers import outlines  # noqa: E402
-from deid_ros.ros.proof import check_covered  # noqa: E402
-from deid_ros.ros.sources import open_source, pan_and_zoom  # noqa: E402
-from deid_ros.ros.summary import Summary  # noqa: E402
-from deid_ros.ros.video_source_node import VideoSourceNode  # noqa: E402
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rcl_interfaces.msg import ParameterType  # noqa: E402
 from ros_fakes import fake_cores, scene  # noqa: E402
@@ -38,6 +26,19 @@ from ros_support import (  # noqa: E402
     wait,
 )
 from sensor_msgs.msg import CameraInfo  # noqa: E402
+
+from deid_ros.config import defaults, load  # noqa: E402
+from deid_ros.errors import ConfigError, MediaError  # noqa: E402
+from deid_ros.faces import empty_faces  # noqa: E402
+from deid_ros.parameters import BUILTIN, PARAMETERS  # noqa: E402
+from deid_ros.ros.camera import CameraInfos, info_topic  # noqa: E402
+from deid_ros.ros.graph import NODES  # noqa: E402
+from deid_ros.ros.health import Health, Histogram  # noqa: E402
+from deid_ros.ros.markers import outlines  # noqa: E402
+from deid_ros.ros.proof import check_covered  # noqa: E402
+from deid_ros.ros.sources import open_source, pan_and_zoom  # noqa: E402
+from deid_ros.ros.summary import Summary  # noqa: E402
+from deid_ros.ros.video_source_node import VideoSourceNode  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 KINDS = {bool: ParameterType.PARAMETER_BOOL, int: ParameterType.PARAMETER_INTEGER,
@@ -133,8 +134,9 @@ def test_video_source_publishes_a_folder_and_ends(context, tmp_path):
     import cv2
     for i in range(3):
         cv2.imwrite(str(tmp_path / f"{i}.png"), scene(i))
-    from deid_ros.ros.runtime import Runner
     from ros_support import Probe
+
+    from deid_ros.ros.runtime import Runner
     probe = Runner(Probe(context, outputs=False))
     images, infos = [], []
     from sensor_msgs.msg import Image

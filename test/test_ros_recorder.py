@@ -9,12 +9,13 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from ros_fakes import fake_cores, scene  # noqa: E402
+from ros_support import CAMERA, context_fixture, running, wait  # noqa: E402, F401
+from rosbags.highlevel import AnyReader  # noqa: E402
+
 from deid_ros.ros.codec import stamp_ns  # noqa: E402
 from deid_ros.ros.recorder_node import RecorderNode  # noqa: E402
 from deid_ros.ros.runtime import Runner  # noqa: E402
-from rosbags.highlevel import AnyReader  # noqa: E402
-from ros_fakes import fake_cores, scene  # noqa: E402
-from ros_support import CAMERA, context_fixture, running, wait  # noqa: E402, F401
 
 pytestmark = pytest.mark.ros
 

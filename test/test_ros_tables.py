@@ -7,6 +7,10 @@ import pytest
 
 pytest.importorskip("sensor_msgs")
 
+from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
+from sensor_msgs.msg import PointCloud2  # noqa: E402
+from std_msgs.msg import Header  # noqa: E402
+
 from deid_ros.errors import FrameError  # noqa: E402
 from deid_ros.faces import FACE, empty_faces, match_dtype  # noqa: E402
 from deid_ros.ros.codec import FrameTag, bytes_array  # noqa: E402
@@ -17,9 +21,6 @@ from deid_ros.ros.tables import (  # noqa: E402
     to_stack,
     to_table,
 )
-from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
-from sensor_msgs.msg import PointCloud2  # noqa: E402
-from std_msgs.msg import Header  # noqa: E402
 
 TAG = FrameTag(480, 640, 0xDEADBEEF)
 HEADER = Header(frame_id="camera")
