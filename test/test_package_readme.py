@@ -59,6 +59,18 @@ def test_files_that_the_documents_name_exist(path):
         assert ((ROOT / path).parent / target).exists(), f"{path} points at {target}"
 
 
+def test_every_topic_is_in_the_readme():
+    from deid_ros.ros import topics
+
+    text = README.read_text(encoding="utf-8")
+    names = [value for name, value in vars(topics).items() if name.isupper() and name != "PUBLIC"]
+    assert len(names) >= 8
+    for name in names:
+        assert f"| `{name}` | " in text, name
+    for name, kind in topics.PUBLIC.items():
+        assert f"| `{name}` | `{kind.replace('/msg/', '/')}` |" in text, name
+
+
 def test_make_targets_named_in_readme_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"make (demo|test|lint|clean)\b", README.read_text("utf-8"))):
