@@ -13,7 +13,7 @@ from deid_ros.bench.machine import Usage, cores, machine_line, rss_mb
 from deid_ros.config import Config
 from deid_ros.errors import ConfigError, DeidError
 
-__all__ = ["DESCRIPTION", "HELP", "PARAMETERS", "add_options", "measure", "text"]
+__all__ = ["DESCRIPTION", "EXAMPLES", "HELP", "PARAMETERS", "add_options", "measure", "text"]
 
 HELP = "frames a second of the whole pipeline, and where the time goes"
 
@@ -25,6 +25,16 @@ or at a fixed rate. Making models and covering the first frames is not counted.
 
 The ideal rate is the number of cores divided by the CPU seconds of one frame: what
 would be reached if no core ever waited."""
+
+EXAMPLES = """\
+examples:
+  deid bench pipeline                two faces at 640x480, flat out, over ROS 2
+  deid bench pipeline --rate 15      the same at 15 frames a second
+  deid bench pipeline --core --json result.json
+                                     without ROS, the numbers as JSON too
+  deid bench pipeline --deadline-ms 5000
+                                     on a busy machine: no frame is given up
+"""
 
 PARAMETERS = (("detector", "detector"), ("detector", "preset"), ("matcher", "gallery"),
               ("matcher", "policy"), ("matcher", "mix"), ("generator", "generator"),
@@ -143,7 +153,8 @@ def _composed(config: Config, args: argparse.Namespace, frames: list) -> dict[st
                       "the Fast DDS profile of the environment.")
                 _warm_up(graph, driver, wants=args.faces and graph.node(
                     "replacer").options["replace"] == "surrogate")
-                for name in STAGES:
+                stages = [name for name in STAGES if name in graph.runners]
+                for name in stages:
                     # Nothing is under way now: count anew.
                     graph.node(name).health = Health()
                 driver.begin()
@@ -166,14 +177,14 @@ def _composed(config: Config, args: argparse.Namespace, frames: list) -> dict[st
     # A frame that was withheld has cost as much as one that left.
     handled = max(int(values["detector"].get("out", 0)), count)
     cpu = spent.cpu - spent.threads.get(driver_name, 0.0)
-    by_thread = {name: spent.threads.get(name, 0.0) for name in STAGES}
+    by_thread = {name: spent.threads.get(name, 0.0) for name in stages}
     # Threads that are not Python's: those of the networks and of the transport.
     by_thread["other threads"] = max(cpu - sum(by_thread.values()), 0.0)
     # What was still under way at the end is no loss if it came back.
     return _result(
         spent, cpu, handled, sent=sent, latencies=latencies,
         delivered=len(late[2]) / max(sent, 1), rss=rss,
-        stage_ms={name: value for name in STAGES
+        stage_ms={name: value for name in stages
                   if (value := values[name].get("work_ms.p50")) is not None},
         stage_cpu_ms={name: 1e3 * value / handled for name, value in by_thread.items()},
         faces=_part(values["replacer"], "faces."),

@@ -27,10 +27,7 @@ tells what else the machine was doing, which every bench says."""
 
 _EPILOG = """\
 examples:
-  deid bench pipeline                two faces at 640x480, flat out, over ROS 2
-  deid bench pipeline --rate 15      the same at 15 frames a second
-  deid bench pipeline --core --json result.json
-                                     without ROS, the numbers as JSON too
+  deid bench pipeline                the whole pipeline over ROS 2
   deid bench generator               a new texture, and rendering a face
 """
 
@@ -46,7 +43,8 @@ def register(subparsers: Any) -> None:
                                    description=_DESCRIPTION, epilog=_EPILOG)
     actions = parser.add_subparsers(dest="bench", metavar="BENCH", required=True)
     for name, bench in _benches().items():
-        below = actions.add_parser(name, help=bench.HELP, description=bench.DESCRIPTION)
+        below = actions.add_parser(name, help=bench.HELP, description=bench.DESCRIPTION,
+                                   epilog=bench.EXAMPLES)
         bench.add_options(below)
         for node, key in bench.PARAMETERS:
             if key in PARAMETERS[node]:
