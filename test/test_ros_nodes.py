@@ -16,7 +16,7 @@ pytest.importorskip("rclpy")
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from rcl_interfaces.msg import ParameterType  # noqa: E402
-from ros_fakes import fake_cores, scene  # noqa: E402
+from ros_fakes import FakeFinder, FakeGenerator, fake_cores, scene  # noqa: E402
 from ros_support import (  # noqa: E402
     DOMAIN,
     Fault,
@@ -36,6 +36,7 @@ from deid_ros.ros.graph import NODES  # noqa: E402
 from deid_ros.ros.health import Health, Histogram  # noqa: E402
 from deid_ros.ros.markers import outlines  # noqa: E402
 from deid_ros.ros.proof import check_covered  # noqa: E402
+from deid_ros.ros.runtime import Runner  # noqa: E402
 from deid_ros.ros.sources import open_source, pan_and_zoom  # noqa: E402
 from deid_ros.ros.summary import Summary  # noqa: E402
 from deid_ros.ros.video_source_node import VideoSourceNode  # noqa: E402
@@ -90,6 +91,57 @@ def test_wrong_parameters_are_refused_with_the_value(context, tmp_path, name, ov
 
 
 @pytest.mark.ros
+def test_a_new_detector_does_not_use_the_ids_of_the_one_before(context):
+    from deid_ros.faces import match_dtype
+    from deid_ros.ros.codec import image_of
+    from deid_ros.ros.tables import to_table
+    finder = FakeFinder()
+    node = NODES["detector"](context=context, finder=finder)
+    matches = np.zeros(2, match_dtype(3))
+    matches["track_id"] = (3, 57)
+    finder.done.add(1)
+    node._on_matches(to_table(matches, header(0)))
+    assert not finder.done  # chips are cut again under the new ids
+    found = finder.find(scene(0))
+    assert node._numbered(found.faces)["track_id"].tolist() == [58]
+    matches["track_id"] = (3, 58)
+    node._on_image(image_of(scene(0), header(0)))
+    node._on_matches(to_table(matches, header(0)))  # an answer to this one
+    assert node._numbered(found.faces)["track_id"].tolist() == [58]
+    node.destroy_node()
+
+
+@pytest.mark.ros
+def test_a_new_generator_learns_what_was_matched_before(context):
+    cores = fake_cores()
+    with running(context, cores) as (graph, probe):
+        probe.send(scene(0), 10**8)
+        assert wait(lambda: graph.node("generator").health.values().get("matches"))
+        graph.runners["generator"].stop()
+        again = FakeGenerator()
+        graph.runners["generator"] = Runner(
+            NODES["generator"](context=context, generator=again))
+        graph.runners["generator"].start()
+        assert wait(lambda: 1 in again.known)
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("wish, came", [("best_effort", "BEST_EFFORT"), ("reliable", "RELIABLE")])
+def test_quality_of_service_can_be_overridden(context, wish, came):
+    node = NODES["replacer"](context=context, replacer=object(), overrides={
+        "qos_overrides./deidentified/image.publisher.reliability": wish,
+        "qos_overrides./camera/image_raw.subscription.reliability": wish,
+        "qos_overrides./camera/image_raw.subscription.depth": 3})
+    output = node.get_publishers_info_by_topic("/deidentified/image")[0].qos_profile
+    camera = node.get_subscriptions_info_by_topic("/camera/image_raw")[0].qos_profile
+    assert output.reliability.name == camera.reliability.name == came
+    node.destroy_node()
+    with pytest.raises(ConfigError, match="'maybe'"):
+        NODES["replacer"](context=context, overrides={
+            "qos_overrides./camera/image_raw.subscription.reliability": "maybe"})
+
+
+@pytest.mark.ros
 def test_diagnostics_count_by_cause(context):
     cores = fake_cores()
     cores["detector"]["finder"].find = Fault(lambda: None)
@@ -136,7 +188,6 @@ def test_video_source_publishes_a_folder_and_ends(context, tmp_path):
         cv2.imwrite(str(tmp_path / f"{i}.png"), scene(i))
     from ros_support import Probe
 
-    from deid_ros.ros.runtime import Runner
     probe = Runner(Probe(context, outputs=False))
     images, infos = [], []
     from sensor_msgs.msg import Image
@@ -269,6 +320,7 @@ def test_parameters_of_the_command_line():
     assert overrides["detector"] == {"threshold": 0.5, "extractor": "vggface"}
     assert overrides["matcher"] == {"key": "123", "extractor": "vggface", "preserve": ["none"]}
     assert load(overrides=overrides)["matcher"]["key"] == "123"
+    assert parameters_of(["use_sim_time:=true"])["matcher"] == {"use_sim_time": True}
     for word in ("threshold", "=:=", "nothing:=1", "detector.nothing:=1"):
         with pytest.raises(ConfigError):
             load(overrides=parameters_of([word]))

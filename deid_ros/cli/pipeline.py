@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from deid_ros.cli.options import add_config, add_parameter, overrides_of
 from deid_ros.config import load
 from deid_ros.errors import ConfigError
-from deid_ros.parameters import PARAMETERS
+from deid_ros.parameters import BUILTIN, PARAMETERS
 
 __all__ = ["register", "run"]
 
@@ -75,7 +76,7 @@ def parameters_of(words: list[str]) -> dict[str, dict[str, Any]]:
         if not mark or not name:
             raise ConfigError(f"The parameter {word!r} is not of the form name:=value.")
         nodes = ([node] if dot and node in PARAMETERS else
-                 [n for n, entries in PARAMETERS.items() if name in entries])
+                 [n for n, entries in PARAMETERS.items() if name in entries or node in BUILTIN])
         if not nodes:
             raise ConfigError(f"No node has a parameter {name!r} (in {word!r}); the table of "
                               "parameters is in README.md.")
@@ -98,7 +99,10 @@ def run(args: argparse.Namespace) -> int:
         overrides.setdefault(node, {}).update(values)
     config = load(args.config, overrides, namespace=args.namespace)
 
+    from deid_ros.ros.environment import prepare
     from deid_ros.ros.session import Run, run_composed, run_processes
+    print(f"deid: {config['replacer']['image_topic']} -> deidentified/image; "
+          f"{prepare(args.network)}; Ctrl-C ends", file=sys.stderr)
     remaps = [part for remap in args.remap for part in ("-r", remap)]
     what = Run(config=config, namespace=args.namespace,
                source=bool(config["video_source"]["source"]),

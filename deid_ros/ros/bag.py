@@ -37,7 +37,7 @@ class BagWriter:
         from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
         from rosbags.typesys import Stores, get_typestore
         distribution = f"ROS2_{os.environ.get('ROS_DISTRO', '').upper()}"
-        self._types = get_typestore(getattr(Stores, distribution, Stores.ROS2_KILTED))
+        self._types = get_typestore(getattr(Stores, distribution, Stores.LATEST))
         self._queue: queue.Queue[tuple[Callable[..., Any], tuple, Future] | None] = queue.Queue(
             _WAITING)
         self._thread = threading.Thread(target=self._work, name="bag", daemon=True)
