@@ -14,7 +14,7 @@ import numpy as np
 
 from deid_ros import geometry
 
-__all__ = ["TEXTURE_SIDE", "render", "texel_weights", "unwrap"]
+__all__ = ["TEXTURE_SIDE", "draw_map", "render", "sample", "texel_weights", "unwrap"]
 
 #: Side of a texture in texels.
 TEXTURE_SIDE = 256
@@ -78,26 +78,55 @@ def render(texture: np.ndarray, points: np.ndarray, size: int) -> np.ndarray:
         uint8 (size, size, c + 1): the last channel is 255 where the face is.
     """
     out = np.zeros((size, size, texture.shape[2] + 1), np.uint8)
-    # Only the part of the patch that the face fills is worth any work.
+    left, top, where, inside = draw_map(points, size, texture.shape[0])
+    if where.size:
+        height, width = inside.shape
+        block = out[top:top + height, left:left + width]
+        block[..., :-1] = sample(texture, where, inside)
+        block[..., -1] = inside
+    return out
+
+
+def sample(texture: np.ndarray, where: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """A texture as ``draw_map`` says: uint8 (h, w, c), 0 where the face is not."""
+    drawn = cv2.remap(texture, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.bitwise_and(drawn, drawn, mask=inside)
+
+
+def draw_map(points: np.ndarray, size: int,
+             side: int = TEXTURE_SIDE) -> tuple[int, int, np.ndarray, np.ndarray]:
+    """For every pixel of a drawn face, the place in the texture that it shows.
+
+    Args:
+        points: float (504, 3): mesh and skirt in pixels of the result, z away.
+        size: side of the result in pixels.
+        side: of the texture in texels.
+
+    Returns:
+        left and top of the part of the result that the face fills; float32 (h, w, 2),
+        x and y in texels; uint8 (h, w), 255 where the face is.
+    """
     low = np.clip(np.floor(points[:, :2].min(0)), 0, size).astype(int)
     high = np.clip(np.ceil(points[:, :2].max(0)) + 1, 0, size).astype(int)
-    width, height = high - low
-    if width < 1 or height < 1:
-        return out
-    model = geometry.mesh_model()
-    triangles = model["triangles"]
+    left, top = (int(v) for v in low)
+    width, height = (max(int(v), 0) for v in high - low)
+    if not (width and height):
+        return left, top, np.zeros((0, 0, 2), np.float32), np.zeros((0, 0), np.uint8)
+    triangles, uv = _triangles(side)
     corners = points[triangles]
     flat = corners[:, :, :2] - low
     edge_a, edge_b = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
     area = edge_a[:, 0] * edge_b[:, 1] - edge_a[:, 1] * edge_b[:, 0]
     keep = np.flatnonzero(area > 1e-3)
     order = keep[np.argsort(-corners[keep, :, 2].mean(1), kind="stable")]
-    index = np.full((height, width), -1, np.int32)
-    fixed = np.round(flat * (1 << _SHIFT)).astype(np.int32)
-    for k in order:
-        cv2.fillConvexPoly(index, fixed[k], int(k), cv2.LINE_8, _SHIFT)
+    # Where no triangle is drawn stands the number of one that does not exist.
+    nothing = len(triangles)
+    index = np.full((height, width), nothing, np.int32)
+    fixed = np.round(flat[order] * (1 << _SHIFT)).astype(np.int32)
+    draw, line, shift = cv2.fillConvexPoly, cv2.LINE_8, _SHIFT
+    for number, triangle in zip(order.tolist(), fixed):
+        draw(index, triangle, number, line, shift)
     # The affine map of each triangle from the image to the texture: solve its edges.
-    uv = model["uv"][triangles].astype(np.float64) * texture.shape[0] - 0.5
     safe = np.where(area > 1e-3, area, 1.0)[:, None]
     du, dv = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
     across = (du * edge_b[:, 1:2] - dv * edge_a[:, 1:2]) / safe
@@ -105,15 +134,28 @@ def render(texture: np.ndarray, points: np.ndarray, size: int) -> np.ndarray:
     start = uv[:, 0] - across * flat[:, 0, :1] - down * flat[:, 0, 1:]
     # A polygon's rim reaches half a pixel beyond it; on a triangle seen edge-on that
     # would be far away in the texture, hence the limits.
-    table = np.hstack([across, down, start, uv.min(1), uv.max(1)]).astype(np.float32)
-    ys, xs = np.nonzero(index >= 0)
-    maps = table[index[ys, xs]]
-    where = np.zeros((height, width, 2), np.float32)
-    spot = maps[:, 0:2] * xs[:, None] + maps[:, 2:4] * ys[:, None] + maps[:, 4:6]
-    where[ys, xs] = np.clip(spot, maps[:, 6:8], maps[:, 8:10])
-    block = out[low[1]:high[1], low[0]:high[0]]
-    block[..., :-1] = cv2.remap(texture, where, None, cv2.INTER_CUBIC,
-                                borderMode=cv2.BORDER_REPLICATE)
-    block[..., -1] = (index >= 0) * 255
-    block[..., :-1][index < 0] = 0
-    return out
+    table = np.zeros((5, 2, nothing + 1), np.float32)
+    table[..., :-1] = np.stack([across, down, start, uv.min(1), uv.max(1)]).transpose(0, 2, 1)
+    xs = np.arange(width, dtype=np.float32)
+    ys = np.arange(height, dtype=np.float32)[:, None]
+    planes, part = [], np.empty((height, width), np.float32)
+    for coordinate in range(2):
+        # One number a time: each row of the table stays in the processor's cache.
+        plane = table[0, coordinate].take(index, mode="clip")
+        plane *= xs
+        table[1, coordinate].take(index, out=part, mode="clip")
+        part *= ys
+        plane += part
+        plane += table[2, coordinate].take(index, out=part, mode="clip")
+        np.maximum(plane, table[3, coordinate].take(index, out=part, mode="clip"), out=plane)
+        np.minimum(plane, table[4, coordinate].take(index, out=part, mode="clip"), out=plane)
+        planes.append(plane)
+    return left, top, cv2.merge(planes), cv2.compare(index, nothing, cv2.CMP_NE)
+
+
+@functools.cache
+def _triangles(side: int) -> tuple[np.ndarray, np.ndarray]:
+    """The corners (t, 3) of the triangles, and their places (t, 3, 2) in the texture."""
+    model = geometry.mesh_model()
+    triangles = model["triangles"].astype(np.intp)
+    return triangles, model["uv"][triangles].astype(np.float64) * side - 0.5

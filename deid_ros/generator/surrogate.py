@@ -159,7 +159,7 @@ class SurrogateGenerator:
         out = np.zeros((len(faces), side, side, 4), np.uint8)
         for slot, face, square, size in zip(out, faces, squares, sizes):
             if face["trusted"]:
-                slot[:size, :size] = self._render(face, square, int(size))
+                self._render(face, square, int(size), slot)
         return out
 
     def _remember(self, name: int, track: _Track) -> None:
@@ -167,7 +167,8 @@ class SurrogateGenerator:
         if len(self._tracks) > MAX_TRACKS:
             self._tracks.popitem(last=False)
 
-    def _render(self, face: np.ndarray, square: np.ndarray, size: int) -> np.ndarray:
+    def _render(self, face: np.ndarray, square: np.ndarray, size: int,
+                slot: np.ndarray) -> None:
         name = int(face["track_id"])
         track = self._tracks.get(name)
         if track is None:
@@ -184,9 +185,10 @@ class SurrogateGenerator:
         # Pixel centres: the patch's first pixel covers 1 / zoom pixels of the frame.
         points[:, :2] = (points[:, :2] - square[:2] + 0.5) * zoom - 0.5
         points[:, 2] *= zoom
-        drawn = atlas.render(track.texture, points, size)
-        drawn[..., 3] = np.minimum(drawn[..., 3], drawn[..., 4])
-        return drawn[..., [2, 1, 0, 3]]
+        left, top, where, inside = atlas.draw_map(points, size)
+        if where.size:
+            height, width = inside.shape
+            slot[top:top + height, left:left + width] = atlas.sample(track.texture, where, inside)
 
     def _update(self, track: _Track, expression: np.ndarray) -> None:
         """Bring a track's texture up to its identity and mouth."""
@@ -198,7 +200,7 @@ class SurrogateGenerator:
             track.steps -= 1
         elif track.texture is not None and np.abs(mouth - track.mouth).max() < _MOVED:
             return
-        fresh = self._network.texture(track.code, expression)
+        fresh = cv2.cvtColor(self._network.texture(track.code, expression), cv2.COLOR_BGR2RGB)
         if track.texture is not None:
             fresh = cv2.addWeighted(fresh, _FADE, track.texture[..., :3].copy(), 1 - _FADE, 0)
             # Half way there: the rest follows with the next frames.
