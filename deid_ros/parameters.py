@@ -56,7 +56,7 @@ class Parameter:
 
 _IMAGE_TOPIC = Parameter(
     str, "Camera topic; a name that ends in /compressed is read as CompressedImage")
-_EXTRACTORS = ("dlib_resnet", "vggface")
+_EXTRACTORS = ("dlib_resnet", "vggface", "trained")
 
 #: node -> parameter -> what it is. The order is that of ``config/pipeline.yaml``.
 PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
@@ -91,7 +91,7 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
             str, "What turns a chip into an embedding; the gallery's must be the same",
             choices=_EXTRACTORS),
         "extractor_weights": Parameter(
-            str, "Weights file of your own; needed by vggface, ignored by dlib_resnet"),
+            str, "Weights file of your own; needed by vggface and trained, ignored by dlib_resnet"),
         "policy": Parameter(
             str, "How a surrogate identity is chosen: independent is a random draw per track; "
             "nearest, the paper's, leaks against a modern face recogniser",

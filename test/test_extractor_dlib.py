@@ -99,7 +99,7 @@ def test_wrong_chips_are_refused(extractor, chips):
 def test_unknown_extractor():
     with pytest.raises(ExtractorError, match="'facenet'.*dlib_resnet, vggface"):
         create_extractor("facenet")
-    assert set(EXTRACTORS) == {"dlib_resnet", "vggface"}
+    assert set(EXTRACTORS) == {"dlib_resnet", "vggface", "trained"}
 
 
 def test_importing_is_cheap():

@@ -27,7 +27,7 @@ from deid_ros.resources import model_path
 __all__ = ["CHIP_SIZES", "cut_chips", "prepare_chips"]
 
 #: Side of each extractor's chip in px.
-CHIP_SIZES = {"dlib_resnet": 150, "vggface": 224}
+CHIP_SIZES = {"dlib_resnet": 150, "vggface": 224, "trained": 112}
 
 # dlib's mean face of five points and the same points of the mesh: the eye on the
 # right of the image outside and inside, the eye on the left, base of the nose.
@@ -36,7 +36,7 @@ _MEAN_FIVE = np.array([[0.8595674595992, 0.2134981538014], [0.6460604764104, 0.2
                        [0.4901123135679, 0.6277975316475]])
 _MESH_FIVE = (263, 362, 33, 133, 2)
 # Room around the mean face, in parts of it, on every side.
-_PADDING = {"dlib_resnet": 0.25, "vggface": 0.35}
+_PADDING = {"dlib_resnet": 0.25, "vggface": 0.35, "trained": 0.25}
 _UPRIGHT = 256        # px, side of the square that the predictor sees
 # The box of dlib's face detector within the mesh's box: middle from the top,
 # side in parts of the long side.

@@ -8,14 +8,17 @@ from pathlib import Path
 from deid_ros.errors import ExtractorError
 from deid_ros.extractor.dlib_resnet import DlibResnet
 from deid_ros.extractor.interfaces import Extractor
+from deid_ros.extractor.trained import TrainedExtractor
 from deid_ros.extractor.vggface import VggFace
 
-__all__ = ["EXTRACTORS", "DlibResnet", "Extractor", "VggFace", "create_extractor"]
+__all__ = ["EXTRACTORS", "DlibResnet", "Extractor", "TrainedExtractor", "VggFace",
+           "create_extractor"]
 
 #: Name -> class; neither dlib nor Keras is imported before one is made.
 EXTRACTORS: dict[str, Callable[..., Extractor]] = {
     DlibResnet.name: DlibResnet,
     VggFace.name: VggFace,
+    TrainedExtractor.name: TrainedExtractor,
 }
 
 
@@ -25,8 +28,8 @@ def create_extractor(name: str, *, weights: str | Path | None = None,
 
     Args:
         name: a key of ``EXTRACTORS``.
-        weights: weights file of ``vggface`` ('' and None: the usual places);
-            ``dlib_resnet`` has its own and ignores it.
+        weights: weights file of ``vggface`` ('' and None: the usual places), the
+            exported network of ``trained``; ``dlib_resnet`` has its own and ignores it.
         layer: the layer of ``vggface`` that gives the embedding, fc6 or fc7.
 
     Raises:
@@ -38,4 +41,6 @@ def create_extractor(name: str, *, weights: str | Path | None = None,
                              f"{', '.join(EXTRACTORS)}.")
     if name == VggFace.name:
         return VggFace(weights=weights, layer=layer)
+    if name == TrainedExtractor.name:
+        return TrainedExtractor(weights=weights)
     return EXTRACTORS[name]()

@@ -9,6 +9,8 @@ generator turns a code into a face.
 from __future__ import annotations
 
 import functools
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,7 +97,8 @@ class FaceSpace:
                     raise ModelError(f"{path} has schema {int(file['schema'])}, expected "
                                      f"{_SCHEMA}; train the generator again.")
                 arrays = {k: file[k] for k in cls.__dataclass_fields__}
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile,
+                zlib.error) as error:
             raise ModelError(f"The face space {path} cannot be read ({error}); reinstall "
                              "deid_ros or train the generator again.") from error
         for name in ("texture_unit", "shape_unit"):

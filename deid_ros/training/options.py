@@ -50,7 +50,8 @@ OPTIONS: dict[str, dict[str, Parameter]] = {
     "extractor": {
         **_SHARED,
         "batch": Parameter(int, "Chips a batch", minimum=2, maximum=4096),
-        "head": Parameter(str, "What the classes are told apart by", choices=("arcface", "softmax")),
+        "head": Parameter(str, "What the classes are told apart by",
+                          choices=("arcface", "softmax")),
         "dimensions": Parameter(int, "Numbers in an embedding", minimum=2, maximum=4096),
         "width": Parameter(int, "Channels of the first stage; the last has eight times as many",
                            minimum=4, maximum=256),
