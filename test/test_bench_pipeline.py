@@ -16,8 +16,8 @@ from deid_ros.errors import ConfigError
 pytest.importorskip("skimage")
 
 KEYS = {"fps", "delivered", "latency_ms", "stage_ms", "stage_cpu_ms", "cpu_ms", "ideal_fps",
-        "ideal_ratio", "faces", "flat", "withheld", "rss_mb", "machine", "size", "rate",
-        "frames_sent", "frames_out", "runtime"}
+        "ideal_ratio", "left_ratio", "faces", "flat", "withheld", "rss_mb", "machine", "size",
+        "rate", "frames_sent", "frames_out", "runtime"}
 
 
 def arguments(**changes) -> argparse.Namespace:
@@ -34,6 +34,7 @@ def check(result: dict) -> None:
     assert result["ideal_fps"] == pytest.approx(
         1e3 * result["machine"]["cores"] / result["cpu_ms"], rel=0.02)
     assert result["ideal_ratio"] == pytest.approx(result["fps"] / result["ideal_fps"], abs=0.01)
+    assert result["left_ratio"] >= result["ideal_ratio"]
     assert 0 <= result["flat"] <= 1 and 0 < result["delivered"] <= 1
     assert result["rss_mb"] > 10
 

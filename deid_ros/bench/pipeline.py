@@ -79,8 +79,9 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
     Returns:
         ``fps``, ``delivered`` (fraction of the frames sent), ``latency_ms`` (``p50``,
         ``p95``, ``p99``), ``stage_ms`` and ``stage_cpu_ms`` (a frame), ``cpu_ms``
-        (a frame), ``ideal_fps``, ``ideal_ratio``, ``faces`` (what covered them),
-        ``flat`` (fraction not covered by a surrogate), ``withheld`` by cause,
+        (a frame), ``ideal_fps``, ``ideal_ratio`` (of it, what was reached),
+        ``left_ratio`` (the same for the cores that other processes left), ``faces``
+        (what covered them), ``flat`` (fraction not covered by a surrogate), ``withheld`` by cause,
         ``rss_mb``, ``machine``, and what was asked for.
 
     Raises:
@@ -143,7 +144,8 @@ def _composed(config: Config, args: argparse.Namespace, frames: list) -> dict[st
 
     with ros_context(network="host") as context:
         driver = Driver(frames, topic=config["detector"]["image_topic"], context=context,
-                        rate=args.rate, window=args.window)
+                        rate=args.rate, window=args.window,
+                        patience=config["replacer"]["deadline_ms"] / 1e3 + 0.5)
         runner, driver_name = Runner(driver), driver.get_name()
         try:
             with Graph(config, context=context) as graph:
@@ -197,8 +199,8 @@ def _warm_up(graph: Any, driver: Any, *, wants: bool) -> None:
     driver.drive()
     try:
         _wait(lambda: health.total("faces.surrogate") >= 20 if wants else health.total("out") >= 10,
-              _WARM_S, "No surrogate left the pipeline in a minute; the errors above say why, or "
-              "deid models.")
+              _WARM_S, "No surrogate left the pipeline in a minute; the errors above say why. On a "
+              "machine this busy or slow, try --deadline-ms 5000.")
         time.sleep(_SETTLE_S)
     finally:
         driver.drive(False)
@@ -228,6 +230,8 @@ def _result(spent: Any, cpu: float, handled: int, *, sent: int, latencies: list[
 
     count = len(latencies)
     ideal = cores() * handled / cpu
+    # Of the cores, what the rest of the machine left to this process.
+    left = max(1 - (spent.others or 0.0) / cores(), 0.05)
     total = sum(faces.values())
     return {
         "frames_sent": sent, "frames_out": count, "fps": round(count / spent.wall, 2),
@@ -238,6 +242,7 @@ def _result(spent: Any, cpu: float, handled: int, *, sent: int, latencies: list[
         "stage_cpu_ms": {name: round(value, 2) for name, value in stage_cpu_ms.items()},
         "cpu_ms": round(1e3 * cpu / handled, 2),
         "ideal_fps": round(ideal, 2), "ideal_ratio": round(count / spent.wall / ideal, 3),
+        "left_ratio": round(count / spent.wall / (ideal * left), 3),
         "faces": dict(faces),
         "flat": round(1 - faces.get("surrogate", 0) / total, 4) if total else 0.0,
         "withheld": withheld, "rss_mb": round(rss_mb() if rss is None else rss, 1),
@@ -265,14 +270,17 @@ def text(result: dict[str, Any]) -> str:
     lines += [
         f"CPU       {result['cpu_ms']:.1f} ms a frame; ideal rate "
         f"{result['machine']['cores']} / {result['cpu_ms'] / 1e3:.4f} s = "
-        f"{result['ideal_fps']:.1f} frames/s, reached {100 * result['ideal_ratio']:.0f} %",
+        f"{result['ideal_fps']:.1f} frames/s, reached {100 * result['ideal_ratio']:.0f} % of it, "
+        f"{100 * result['left_ratio']:.0f} % of what other processes left",
         f"faces     {total} covered" + (f", {100 * result['flat']:.1f} % flat ("
                                         + ", ".join(f"{k} {n}" for k, n in result["faces"].items())
                                         + ")" if total else ""),
         f"memory    {result['rss_mb']:.0f} MiB",
     ]
     if result["withheld"]:
-        lines.append("withheld  " + ", ".join(f"{k} {n}" for k, n in result["withheld"].items()))
+        lines.append("withheld  " + ", ".join(f"{k} {n}" for k, n in result["withheld"].items())
+                     + ("; --deadline-ms 5000 gives no frame up"
+                        if result["withheld"].get("deadline") else ""))
     return "\n".join(lines)
 
 

@@ -24,8 +24,6 @@ from deid_ros.ros.qos import keep_last
 
 __all__ = ["Driver"]
 
-#: A frame that is not back by then (s) counts as lost.
-_PATIENCE_S = 1.0
 _TICK_S = 0.02
 #: Where a serialised Image has its stamp: behind four bytes of encapsulation.
 _STAMP = struct.Struct("<iI")
@@ -40,10 +38,12 @@ class Driver(Node):
         context, namespace: as for ``rclpy.node.Node``.
         rate: frames a second; 0: the next one when a former one came back.
         window: frames under way at most, where ``rate`` is 0.
+        patience: a frame that is not back after so many seconds counts as lost.
     """
 
     def __init__(self, frames: Sequence[np.ndarray], *, topic: str, context: Context,
-                 namespace: str = "", rate: float = 0.0, window: int = 2) -> None:
+                 namespace: str = "", rate: float = 0.0, window: int = 2,
+                 patience: float = 1.0) -> None:
         super().__init__("driver", context=context, namespace=namespace)
         # Ready to be published: making them must not cost time while it is measured.
         messages: list[Image] = []
@@ -52,7 +52,7 @@ class Driver(Node):
             assert isinstance(image.data, array)
             messages.append(image)
         self._messages = itertools.cycle(messages)
-        self._rate, self._window = rate, window
+        self._rate, self._window, self._patience = rate, window, patience
         self._lock = threading.Lock()
         self._under_way: OrderedDict[int, float] = OrderedDict()
         self._driving = False
@@ -122,7 +122,7 @@ class Driver(Node):
         with self._lock:
             while self._under_way:
                 stamp, since = next(iter(self._under_way.items()))
-                if now - since < _PATIENCE_S:
+                if now - since < self._patience:
                     break
                 del self._under_way[stamp]
                 self._lost += 1
