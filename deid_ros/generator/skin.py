@@ -14,7 +14,7 @@ import numpy as np
 from deid_ros import geometry
 from deid_ros.generator.atlas import TEXTURE_SIDE, texel_weights
 
-__all__ = ["fill_outwards", "mean_skin", "regions", "tint", "valid_texels"]
+__all__ = ["fill_outwards", "mean_skin", "regions", "smooth_rim", "tint", "valid_texels"]
 
 _EYES = ([33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246],
          [263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466])
@@ -28,6 +28,9 @@ _NOSE = [168, 6, 197, 195, 5, 4, 1, 2, 98, 327, 129, 358, 64, 294]
 _SKIN = ([116, 123, 147, 187, 205, 36, 101, 118, 117, 50],
          [345, 352, 376, 411, 425, 266, 330, 347, 346, 280],
          [9, 8, 107, 336, 151, 108, 337, 69, 299])
+
+_INNER = [103, 67, 109, 10, 338, 297, 332, 300, 383, 345, 352, 411, 434, 364, 394, 395, 369,
+          396, 175, 171, 140, 170, 169, 135, 214, 187, 123, 116, 156, 70]
 
 # Least cosine between a texel's normal and the line of sight.
 _LEAST_FACING, _LEAST_FACING_FEATURE = 0.32, 0.15
@@ -53,7 +56,7 @@ def regions() -> dict[str, np.ndarray]:
     """Boolean maps (256, 256) of the texture.
 
     ``face`` is all of it with the skirt; ``core`` what a frontal portrait shows
-    well; ``features`` eyes, brows, nose and lips; ``skin`` cheeks and forehead,
+    well; ``inner`` the part of it where nobody's hair falls; ``features`` eyes, brows, nose and lips; ``skin`` cheeks and forehead,
     where the complexion is read; ``mouth`` the inside of the mouth.
     """
     face = texel_weights()[1].sum(-1) > 0.5
@@ -67,7 +70,10 @@ def regions() -> dict[str, np.ndarray]:
     columns = np.abs(np.linspace(-1, 1, TEXTURE_SIDE))
     core &= (columns < 0.76)[None]
     core[:30] = False
-    return {"face": face, "core": core, "features": features, "skin": skin,
+    inner = cv2.erode(_polygon(_INNER).astype(np.uint8), np.ones((7, 7))) > 0
+    inner |= features
+    inner[:40] = False
+    return {"face": face, "core": core, "features": features, "inner": inner, "skin": skin,
             "mouth": _polygon(_MOUTH)}
 
 
@@ -156,3 +162,25 @@ def fill_outwards(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
         own = total / np.maximum(weight, 1e-6)[..., None]
         filled = np.where(part > 1e-4, own * part + coarse * (1 - part), coarse)
     return filled
+
+
+@functools.cache
+def _rim() -> tuple[np.ndarray, np.ndarray]:
+    """Where ``smooth_rim`` keeps the texture: float32 (256, 256), bool (64, 64)."""
+    inner = cv2.erode(regions()["inner"].astype(np.float32), np.ones((5, 5)))
+    coarse = cv2.resize(inner, (64, 64), interpolation=cv2.INTER_AREA) > 0.9
+    return cv2.GaussianBlur(inner, (0, 0), 5), coarse
+
+
+def smooth_rim(texture: np.ndarray) -> np.ndarray:
+    """A BGR uint8 texture (256, 256, 3) whose rim is its own skin, spread outwards.
+
+    Temples, cheeks' edges and hairline of a photograph carry shadows of the hair
+    around; on another head they would be stains.
+    """
+    keep, coarse = _rim()
+    small = cv2.resize(texture, coarse.shape, interpolation=cv2.INTER_AREA)
+    spread = cv2.GaussianBlur(fill_outwards(small, coarse).astype(np.float32), (0, 0), 2)
+    spread = cv2.resize(np.clip(spread, 0, 255).astype(np.uint8), texture.shape[:2],
+                        interpolation=cv2.INTER_CUBIC)
+    return cv2.blendLinear(texture, spread, keep, 1 - keep)

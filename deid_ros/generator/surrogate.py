@@ -15,7 +15,7 @@ import numpy as np
 
 from deid_ros import geometry
 from deid_ros.errors import GeneratorError, ModelError
-from deid_ros.generator import atlas
+from deid_ros.generator import atlas, skin
 from deid_ros.generator.face_space import SHOWN, FaceSpace, apply_expression
 from deid_ros.resources import model_path, share_path
 
@@ -26,6 +26,9 @@ MAX_TRACKS = 256
 
 # The mouth has moved when one of its numbers changed by so many standard deviations.
 _MOVED = 0.35
+# The texture follows the mouth within so many standard deviations of the portraits'
+# mouths, most of which smile; the mesh follows it all the way.
+_LIMIT = 1.2
 # Part of a new texture that shows in the first frame, so that it does not flicker.
 _FADE = 0.5
 # Frames in which a face that was shown before its match becomes its identity.
@@ -74,7 +77,7 @@ class TextureNetwork:
         feed = {self._names[0]: np.asarray(code, np.float32)[None],
                 self._names[1]: np.asarray(expression, np.float32)[None]}
         out = self._session.run(None, feed)[0][0]
-        return cv2.convertScaleAbs(np.clip(out, -1, 1) + 1, alpha=127.5)
+        return skin.smooth_rim(cv2.convertScaleAbs(np.clip(out, -1, 1) + 1, alpha=127.5))
 
 
 @dataclass(slots=True)
@@ -194,7 +197,7 @@ class SurrogateGenerator:
         """Bring a track's texture up to its identity and mouth."""
         space = self.space
         mouth = np.clip((expression - space.expression_mean)[:SHOWN]
-                        / space.expression_std[:SHOWN], -2.5, 2.5)
+                        / space.expression_std[:SHOWN], -_LIMIT, _LIMIT)
         if track.steps:
             track.code = track.code + (track.target - track.code) / track.steps
             track.steps -= 1

@@ -23,7 +23,8 @@ _OPPONENT = np.stack([_LUMA, np.array([1, 0, 0], np.float32) - _LUMA,
 _NARROW = np.array([16.0, 8.0, 8.0], np.float32)  # least spread of skin in these, levels
 
 # Limits of what the source may do to the surrogate.
-_CONTRAST = (0.8, 1.15)
+_CONTRAST = (0.6, 1.0)
+_COLOURFUL = (0.3, 1.2)
 _CHANNEL = (0.6, 1.7)
 _GAMMA = (0.4, 2.5)
 _GRADIENT = 0.5     # natural logarithm of the largest change of light over the face
@@ -110,15 +111,20 @@ def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarra
     recoloured = cv2.LUT(surrogate, curve).astype(np.float32)
     mean_p, spread_p = _moments(recoloured, weight_p)
     luma_p = float(mean_p @ _LUMA)
-    gain = np.clip((mean_s + 1) / (mean_p + 1), *_CHANNEL)
+    gain = float(np.clip((luma_s + 1) / (luma_p + 1), *_CHANNEL))
     contrast = (spread_s / (luma_s + _DARK)) / max(spread_p / (luma_p + _DARK), 1e-3)
-    contrast = float(np.clip(np.sqrt(contrast), *_CONTRAST))
-    # The contrast goes along the skin's own colour; what lies across it (lips, eyes)
-    # stays as it is.
-    mean = gain * mean_p
-    axis = np.outer(mean, _LUMA) / max(float(mean @ _LUMA), 1.0)
-    linear = (np.eye(3) + (contrast - 1) * axis) * gain
-    matrix = np.column_stack([linear, (1 - contrast) * mean])
+    contrast = float(np.clip(contrast, *_CONTRAST))
+    # Skin has the same tint in light and shade, the source's. What deviates from it
+    # in the surrogate (lips, eyes, shine) deviates as much less, or more, as the
+    # source's skin is less, or more, coloured: else pale skin would get blue shine.
+    tint_s, tint_p = (mean / max(float(mean @ _LUMA), 1.0) - 1 for mean in (mean_s, mean_p))
+    colourful = np.linalg.norm(tint_s) / max(float(np.linalg.norm(tint_p)), 1e-3)
+    colourful = float(np.clip(colourful, *_COLOURFUL))
+    own = np.eye(3) - np.outer(np.ones(3), _LUMA)
+    linear = (np.outer(contrast * gain * np.ones(3), _LUMA) + gain * colourful * own
+              + np.outer(gain * (tint_s - colourful * tint_p), _LUMA))
+    # The contrast is about the mean.
+    matrix = np.column_stack([linear, np.full(3, (1 - contrast) * gain * luma_p)])
     # In a picture without colours the surrogate has none either.
     colour = min(float(np.linalg.norm(mean_s - luma_s)) / (luma_s + _DARK) / 0.05, 1.0)
     matrix = (colour * matrix + (1 - colour) * (_LUMA @ matrix)).astype(np.float32)

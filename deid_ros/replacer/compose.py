@@ -12,6 +12,7 @@ import numpy as np
 
 from deid_ros.errors import ReplacerError
 from deid_ros.replacer.colour import fit_colour, skin_cells
+from deid_ros.replacer.gate import skin_gate
 from deid_ros.replacer.membrane import interpolate, local_mean
 from deid_ros.replacer.obfuscate import fill_polygon
 
@@ -26,8 +27,9 @@ GRID = 64
 _PAD = 0.10         # surroundings that are looked at, as a part of the face's size
 _FEATHER = 0.035    # width of the outer band of the mask, as a part of the face's size
 _EDGE = 30.0        # levels: a larger step along the border is an edge, not skin
-_ANCHOR = 0.03      # weight that holds the middle of the face at its matched colour
+_ANCHOR = 0.10      # weight that holds the middle of the face at its matched colour
 _RIM = 0.01         # softness of the hull's border, as a part of the face's size
+_TONE = 1.5         # cells; how far hair over the rim of a face is smoothed
 _COVERED = 0.5      # least part of the hull that a surrogate must fill
 
 _CROSS = np.ones((3, 3), np.uint8)
@@ -61,27 +63,35 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     source_g, colour_g = _shrink(source, size), _shrink(colour, size)
     alpha_g = _shrink(alpha, size).astype(np.float32) / 255
     hull_g = np.zeros(alpha_g.shape, np.uint8)
-    fill_polygon(hull_g, (hull - (x0, y0) + 0.5) * ratio - 0.5, 1)
+    outline = (hull - (x0, y0) + 0.5) * ratio - 0.5
+    fill_polygon(hull_g, outline, 1)
     inside = hull_g > 0
     if not inside.any() or alpha_g[inside].mean() < _COVERED:
         raise ReplacerError("the surrogate leaves most of the face uncovered")
 
     points = (landmarks - (x0, y0) + 0.5) * ratio - 0.5
     skin = skin_cells(points, hull_g)
+    gate_g, likely = skin_gate(source_g, skin, outline, points)
+    skin = skin * likely
     opaque = cv2.erode((alpha_g > 0.97).astype(np.uint8), _CROSS)
     fit = fit_colour(source_g, colour_g, skin, skin * opaque)
     source_g, matched_g = source_g.astype(np.float32), fit.apply(colour_g)
-    offset_g, smooth_g = _border(source_g, matched_g, alpha_g, hull_g)
+    offset_g, smooth_g = _border(source_g, matched_g, alpha_g, hull_g, likely)
 
     if not (np.isfinite(fit.matrix).all() and np.isfinite(offset_g).all()):
         raise ReplacerError("the colours of the surrogate cannot be fitted")
 
+    # Hair over the rim stays, but as a tone without detail: nothing raw is left.
+    tone = cv2.GaussianBlur(source_g, (0, 0), _TONE)
+    smooth_g = tone + gate_g[..., None] * (smooth_g - tone)
+
     # From here on at full resolution.
+    gate = _enlarge(gate_g, alpha)
     result = fit.apply(colour)
     if blend == "inplace":
         cv2.add(result, _enlarge(offset_g, alpha), dst=result)
     weight = np.minimum(alpha.astype(np.float32) * (1 / 255), _enlarge(_feather(alpha_g), alpha))
-    weight = weight * weight * (3 - 2 * weight)
+    weight = weight * weight * (3 - 2 * weight) * gate
     fill = _fill(hull - (x0, y0), alpha.shape)
     under = cv2.blendLinear(_enlarge(smooth_g, alpha), source.astype(np.float32), fill, 1 - fill)
     pixels = cv2.blendLinear(result, under, weight, 1 - weight)
@@ -169,7 +179,7 @@ def _fill(hull: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _border(source: np.ndarray, matched: np.ndarray, alpha: np.ndarray,
-            hull: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            hull: np.ndarray, likely: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What happens along the border of a surrogate.
 
     The Dirichlet values of Pérez et al. 2003 are the differences along the border.
@@ -181,6 +191,7 @@ def _border(source: np.ndarray, matched: np.ndarray, alpha: np.ndarray,
         source, matched: BGR float32 (h, w, 3), the frame and the surrogate.
         alpha: float32 (h, w), 0..1.
         hull: uint8 (h, w), 1 in the source's face.
+        likely: float32 (h, w), how like the source's skin each cell is.
 
     Returns:
         Two float32 (h, w, 3), in levels: what to add to the surrogate so that no
@@ -188,7 +199,7 @@ def _border(source: np.ndarray, matched: np.ndarray, alpha: np.ndarray,
         hull where the surrogate does not reach.
     """
     outside = 1 - cv2.dilate((alpha > 0.004).astype(np.uint8) | hull, _CROSS)
-    outside = outside.astype(np.float32)
+    outside = outside.astype(np.float32) * likely
     around, weight_out = local_mean(source, outside, 3)
     border, weight_in = local_mean(matched, (alpha > 0.5).astype(np.float32), 3)
     step = around - border
