@@ -1,0 +1,128 @@
+"""Which input becomes which output; outputs are whole or not there."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from deid_ros.errors import MediaError
+from deid_ros.media import plan, whole
+
+
+def touch(*paths):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def targets(planned, out):
+    return sorted(job.target.relative_to(out).as_posix() for job in planned.jobs)
+
+
+def test_folders_keep_their_shape(tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    touch(source / "a.jpg", source / "b" / "a.PNG", source / "b" / "c.mp4", source / "notes.txt",
+          source / ".hidden.jpg", source / ".git" / "x.png")
+    planned = plan([source], out)
+    assert targets(planned, out) == ["a.jpg", "b/a.PNG", "b/c.mp4"]
+    assert sorted(job.name for job in planned.jobs) == ["a.jpg", "b/a.PNG", "b/c.mp4"]
+    assert planned.refused == [] and [p.name for p in planned.left_out] == ["notes.txt"]
+
+
+def test_one_file_may_name_its_output(tmp_path):
+    touch(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    assert plan([tmp_path / "a.jpg"], tmp_path / "c.jpg").jobs[0].target == tmp_path / "c.jpg"
+    assert plan([tmp_path / "a.jpg"], tmp_path / "c").jobs[0].target == tmp_path / "c" / "a.jpg"
+    two = plan([tmp_path / "a.jpg", tmp_path / "b.jpg"], tmp_path / "c.jpg")
+    assert two.jobs[0].target == tmp_path / "c.jpg" / "a.jpg"
+
+
+def test_two_inputs_never_share_an_output(tmp_path):
+    touch(tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.jpg", tmp_path / "y" / "A.JPG")
+    planned = plan([tmp_path / "x", tmp_path / "y"], tmp_path / "out")
+    assert len(planned.jobs) == 1
+    assert len(planned.refused) == 2 and all("same output" in s for s in planned.refused)
+
+
+def test_an_input_given_twice_is_done_once(tmp_path):
+    touch(tmp_path / "x" / "a.jpg")
+    planned = plan([tmp_path / "x", tmp_path / "x" / "a.jpg"], tmp_path / "out")
+    assert len(planned.jobs) == 1 and planned.refused == []
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_inputs_are_never_overwritten(tmp_path, overwrite):
+    touch(tmp_path / "a.jpg")
+    (tmp_path / "link").symlink_to(tmp_path)
+    os.link(tmp_path / "a.jpg", tmp_path / "hard.jpg")
+    for source, out in ((tmp_path / "a.jpg", tmp_path), (tmp_path / "a.jpg", tmp_path / "link"),
+                        (tmp_path / "a.jpg", tmp_path / "hard.jpg"), (tmp_path, tmp_path)):
+        planned = plan([source], out, overwrite=overwrite)
+        assert planned.jobs == []
+        assert all("overwrite an input" in sentence for sentence in planned.refused)
+        assert planned.refused
+
+
+def test_existing_outputs_stay(tmp_path):
+    touch(tmp_path / "in" / "a.jpg", tmp_path / "out" / "a.jpg")
+    planned = plan([tmp_path / "in"], tmp_path / "out")
+    assert planned.jobs == [] and "--overwrite" in planned.refused[0]
+    assert len(plan([tmp_path / "in"], tmp_path / "out", overwrite=True).jobs) == 1
+
+
+def test_outputs_inside_the_input_are_no_inputs(tmp_path):
+    touch(tmp_path / "a.jpg", tmp_path / "out" / "b.jpg")
+    assert targets(plan([tmp_path], tmp_path / "out"), tmp_path / "out") == ["a.jpg"]
+
+
+@pytest.mark.parametrize("name, word", [("missing.jpg", "no file or folder"), ("empty", "holds no"),
+                                        ("bag", "rosbag"), ("x.mcap", "rosbag")])
+def test_what_cannot_be_done_is_said(tmp_path, name, word):
+    (tmp_path / "empty").mkdir()
+    touch(tmp_path / "bag" / "metadata.yaml", tmp_path / "x.mcap", tmp_path / "good.jpg")
+    planned = plan([tmp_path / name, tmp_path / "good.jpg"], tmp_path / "out")
+    assert len(planned.jobs) == 1
+    assert len(planned.refused) == 1 and word in planned.refused[0]
+    assert str(tmp_path / name) in planned.refused[0]
+
+
+def test_out_that_is_a_file_is_refused(tmp_path):
+    touch(tmp_path / "a.jpg", tmp_path / "out")
+    with pytest.raises(MediaError, match="is a file"):
+        plan([tmp_path / "a.jpg"], tmp_path / "out")
+
+
+def test_an_output_appears_when_it_is_whole(tmp_path):
+    target = tmp_path / "new" / "a.jpg"
+    with whole(target) as part:
+        part.write_bytes(b"half")
+        assert not target.exists() and part.name.startswith(".") and part.parent == target.parent
+        part.write_bytes(b"whole")
+    assert target.read_bytes() == b"whole" and os.listdir(target.parent) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_unfinished_output_is_removed(tmp_path, error):
+    with pytest.raises(error), whole(tmp_path / "a.jpg") as part:
+        part.write_bytes(b"half")
+        raise error
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_output_made_meanwhile_is_kept(tmp_path):
+    target = tmp_path / "a.jpg"
+    with pytest.raises(MediaError, match="exists already"), whole(target) as part:
+        part.write_bytes(b"mine")
+        target.write_bytes(b"theirs")
+    assert target.read_bytes() == b"theirs" and os.listdir(tmp_path) == ["a.jpg"]
+    with whole(target, overwrite=True) as part:
+        part.write_bytes(b"mine")
+    assert target.read_bytes() == b"mine"
+
+
+def test_an_unwritable_place_is_said(tmp_path):
+    touch(tmp_path / "file")
+    with pytest.raises(MediaError, match="cannot be written"), \
+            whole(tmp_path / "file" / "a.jpg"):
+        pass
