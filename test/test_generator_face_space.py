@@ -44,7 +44,8 @@ def test_the_identity_stays_when_the_expression_changes():
     shape = make_people().shapes[0]
     space = make_space()
     neutral = apply_expression(shape, space.expression_mean)
-    smiling = apply_expression(shape, space.expression_mean + np.float32([0.1, .05, .03, 0, 0, 0, 0]))
+    smile = np.float32([0.1, 0.05, 0.03, 0, 0, 0, 0])
+    smiling = apply_expression(shape, space.expression_mean + smile)
     back = apply_expression(smiling, space.expression_mean)
     assert np.abs(back - neutral).max() < 0.01
 

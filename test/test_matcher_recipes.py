@@ -42,8 +42,8 @@ def test_a_mixture_of_a_man_and_a_woman_lies_between():
 
 
 def test_an_unknown_id_names_close_ones():
-    with pytest.raises(GalleryError, match="'id0033'; close are id033, id003.*70 ids go from id000 to "
-                                           "id069"):
+    with pytest.raises(GalleryError, match="'id0033'; close are id033, id003.*"
+                                           "70 ids go from id000 to id069"):
         mix_by_id(make_gallery(), "id001+id0033")
 
 

@@ -1,4 +1,4 @@
-"""OFFLINE: a trained Keras generator as the ONNX file that the live path runs."""
+"""OFFLINE: a trained Keras network as the ONNX file that the live path runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def export_generator(model: object, path: Path, *, tolerance: float = 0.02) -> N
     """Write ``path`` and check that ONNX Runtime computes what Keras does.
 
     Args:
-        model: the Keras generator of ``generator.network.build_generator``.
+        model: a Keras network: ``generator.network.build_generator`` or an extractor.
         path: the ``.onnx`` file; it is written beside and renamed when checked.
         tolerance: largest difference allowed in an output of -1..1.
 
@@ -31,7 +31,7 @@ def export_generator(model: object, path: Path, *, tolerance: float = 0.02) -> N
         rng = np.random.default_rng(0)
         inputs = [rng.normal(0, 0.1, (2, *spec.shape[1:])).astype(np.float32)
                   for spec in model.inputs]
-        expected = np.asarray(model(inputs, training=False))
+        expected = np.asarray(model(inputs if len(inputs) > 1 else inputs[0], training=False))
         model.export(str(draft), format="onnx", verbose=False)
         session = onnxruntime.InferenceSession(str(draft), providers=["CPUExecutionProvider"])
         names = [entry.name for entry in session.get_inputs()]
