@@ -6,10 +6,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
+from av.video.reformatter import Interpolation
 
 from deid_ros.errors import DeidError, MediaError
 from deid_ros.media.files import Job, whole
@@ -38,6 +39,19 @@ _QUALITY = {"libx264": {"crf": "18", "preset": "veryfast"},
             "libvpx": {"crf": "10", "b": "4M", "deadline": "realtime", "cpu-used": "6"},
             "libsvtav1": {"crf": "26", "preset": "10"}}
 
+# Numbers of the specification (ITU-T H.273) and of FFmpeg's scaler for the matrices.
+_BT709, _BT601, _LIMITED, _FULL = 1, 6, 1, 2
+_SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+# Without exact rounding every conversion makes a video a little darker.
+_SCALING = int(Interpolation.BILINEAR | getattr(Interpolation, "ACCURATE_RND", 0x40000))
+
+
+class Colours(NamedTuple):
+    """Matrix and range of a video's colours, in the numbers of ITU-T H.273."""
+
+    matrix: int
+    range: int
+
 
 class VideoReader:
     """The frames of a video's main picture stream, upright, one after another.
@@ -46,6 +60,7 @@ class VideoReader:
         size: width and height (px) of the upright frames.
         rate: average frames a second, for an encoder's book-keeping.
         time_base: seconds per unit of a frame's ``pts``.
+        codec: the codec's name ('h264').
         count: frames expected, 0 where unknown.
         lost: packets that could not be decoded, so far.
 
@@ -69,6 +84,9 @@ class VideoReader:
             self.stream = pictures[0]
         self.stream.thread_type = "AUTO"
         self.others = [s for s in self._container.streams if s is not self.stream]
+        codec = self.stream.codec_context.codec
+        # The decoder may have a name of its own: libdav1d for av1.
+        self.codec = getattr(codec, "canonical_name", codec.name)
         rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
         self.rate = Fraction(rate).limit_denominator(60000) if 1 <= rate <= 1000 else Fraction(25)
         self.time_base = self.stream.time_base or 1 / self.rate
@@ -85,20 +103,23 @@ class VideoReader:
     def __iter__(self) -> Iterator[tuple[np.ndarray, int, av.VideoFrame]]:
         """(BGR uint8 (H, W, 3) upright, pts in ``time_base``, the frame) by rising pts."""
         step = max(1, round(1 / (self.rate * self.time_base)))
-        last: int | None = None
+        times = _Times(step)
         for frame in self._decoded():
-            pts = frame.pts
-            if pts is None:
-                pts = 0 if last is None else last + step
-            if last is not None and pts <= last:
-                pts = last + 1
-            last = pts
-            pixels = frame.to_ndarray(format="bgr24")
+            pts = times.next(frame)
+            pixels = _to_bgr(frame, self.colours(frame))
             turns = round(frame.rotation / 90) % 4
             if turns:
                 # FFmpeg's rotation is what turns the frame upright, anticlockwise.
                 pixels = np.ascontiguousarray(np.rot90(pixels, turns))
             yield pixels, pts, frame
+
+    def colours(self, frame: av.VideoFrame) -> Colours:
+        """How a frame's numbers mean colours; what is not said is as players assume."""
+        matrix = int(frame.colorspace)
+        if matrix not in _SWS_MATRIX:
+            matrix = _BT709 if self.stream.height >= 720 else _BT601
+        full = int(frame.color_range) == _FULL or frame.format.name.startswith("yuvj")
+        return Colours(matrix, _FULL if full else _LIMITED)
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(self.stream)
@@ -120,6 +141,38 @@ class VideoReader:
                 self.lost += 1
             if packet is None:
                 return
+
+
+class _Times:
+    """The time of each frame, where a container gives wrong ones or none.
+
+    As FFmpeg's own best effort: of presentation and decoding stamps those that
+    went backwards less often. AVI, for one, has no presentation stamps.
+    """
+
+    def __init__(self, step: int) -> None:
+        self._step, self._last = step, None
+        self._pts, self._dts, self._bad_pts, self._bad_dts = -(1 << 62), -(1 << 62), 0, 0
+
+    def next(self, frame: av.VideoFrame) -> int:
+        pts, dts = frame.pts, frame.dts
+        if dts is not None:
+            self._bad_dts += dts <= self._dts
+            self._dts = dts
+        if pts is not None:
+            self._bad_pts += pts <= self._pts
+            self._pts = pts
+        chosen = pts if pts is not None and (dts is None or self._bad_pts <= self._bad_dts) else dts
+        if self._last is not None:
+            chosen = self._last + self._step if chosen is None else max(chosen, self._last + 1)
+        self._last = chosen or 0
+        return self._last
+
+
+def _to_bgr(frame: av.VideoFrame, colours: Colours) -> np.ndarray:
+    return frame.reformat(
+        format="bgr24", src_colorspace=_SWS_MATRIX[colours.matrix], src_color_range=colours.range,
+        dst_color_range=_FULL, interpolation=_SCALING).to_ndarray()
 
 
 def _attached(stream: Any) -> bool:
@@ -151,11 +204,13 @@ class VideoWriter:
         if container is None:
             raise MediaError(f"Videos that end in '{suffix}' are not written; name the output "
                              "file .mp4 with -o.")
-        codec = _encoder(reader.stream.codec_context.name, container)
+        codec = _encoder(reader.codec, container)
         try:
             self._container = av.open(str(path), "w", format=container)
-            self._stream = self._container.add_stream(codec, rate=reader.rate,
-                                                      options=dict(_QUALITY.get(codec, {})))
+            options = dict(_QUALITY.get(codec, {}))
+            if container == "avi":
+                options["bf"] = "0"  # it cannot say in which order frames are shown
+            self._stream = self._container.add_stream(codec, rate=reader.rate, options=options)
         except (OSError, ValueError) as error:
             raise MediaError(f"No video can be written with {codec} in {container} "
                              f"({_reason(error)}); name the output file .mp4 or .mkv with "
@@ -176,8 +231,8 @@ class VideoWriter:
             self._time_base = 1 / reader.rate
         context.time_base = self._time_base
         self._stream.time_base = self._time_base
-        self._space, self._range = _colours(first, size)
-        context.colorspace, context.color_range = self._space, self._range
+        self._colours = reader.colours(first)
+        context.colorspace, context.color_range = self._colours.matrix, self._colours.range
         context.color_primaries = int(first.color_primaries)
         context.color_trc = int(first.color_trc)
         self._last = -1
@@ -185,8 +240,10 @@ class VideoWriter:
     def write(self, pixels: np.ndarray, pts: int, time_base: Fraction) -> None:
         """Append BGR uint8 (H, W, 3) at a time of ``pts * time_base`` seconds."""
         frame = av.VideoFrame.from_ndarray(pixels, format="bgr24")
-        frame = frame.reformat(format=self._format, dst_colorspace=self._space,
-                               dst_color_range=self._range)
+        frame = frame.reformat(
+            format=self._format, src_color_range=_FULL, interpolation=_SCALING,
+            dst_colorspace=_SWS_MATRIX[self._colours.matrix],
+            dst_color_range=self._colours.range)
         pts = round(pts * time_base / self._time_base)
         frame.pts, frame.time_base = max(pts, self._last + 1), self._time_base
         self._last = frame.pts
@@ -229,14 +286,6 @@ def _pixel_format(codec: str, even: bool) -> str:
     if codec == "ffv1":
         return "bgr0"
     return "yuv420p" if even or codec == "mpeg4" else "yuv444p"
-
-
-def _colours(frame: av.VideoFrame, size: tuple[int, int]) -> tuple[int, int]:
-    """Matrix and range to write in: the input's, else what players assume."""
-    space = int(frame.colorspace)
-    if space not in (1, 5, 6, 7, 9):
-        space = 1 if size[1] >= 720 else 6
-    return space, 2 if int(frame.color_range) == 2 else 1
 
 
 def process_video(job: Job, pipeline: Pipeline, *, overwrite: bool = False,
