@@ -188,10 +188,10 @@ def test_the_texture_network(exported, tmp_path):
     network = TextureNetwork(exported(space.code_size), num_threads=1)
     dark = network.texture(np.zeros(space.code_size), space.expression_mean)
     assert dark.shape == (256, 256, 3) and dark.dtype == np.uint8
-    assert (dark == 64).all()
+    assert np.abs(dark.astype(int) - 64).max() <= 2     # the rim is blended
     # Beyond what a picture can show it is cut off, not wrapped around.
-    assert (network.texture(np.full(space.code_size, 1e3), space.expression_mean) == 255).all()
-    assert (network.texture(np.full(space.code_size, -1e3), space.expression_mean) == 0).all()
+    assert (network.texture(np.full(space.code_size, 1e3), space.expression_mean) > 252).all()
+    assert (network.texture(np.full(space.code_size, -1e3), space.expression_mean) < 3).all()
 
 
 def test_the_texture_network_without_its_face_space(exported):
