@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
 from deid_ros.cli.options import add_config, add_parameter, config_of
+from deid_ros.config import Config
 
 __all__ = ["register", "run"]
 
 _EPILOG = """\
 IN/name.jpg becomes OUT/name.jpg. Metadata, thumbnails and sound are left behind.
 exit status: 0 everything done; 1 something could not be read or made anonymous, and
-was left out; 2 refused.
+was left out; 2 nothing was done.
 """
 
 
@@ -28,10 +32,16 @@ def register(subparsers: argparse._SubParsersAction) -> None:
                         help="picture, video or folder [in]")
     parser.add_argument("-o", "--out", default="out", metavar="OUT",
                         help="folder for the outputs, or a file name for a single input [out]")
-    for node, name in (("detector", "detector"), ("matcher", "mix"), ("matcher", "policy"),
-                       ("matcher", "key"), ("matcher", "gallery"), ("detector", "threshold"),
+    for node, name in (("detector", "detector"), ("detector", "threshold"),
                        ("replacer", "replace"), ("replacer", "blend")):
         add_parameter(parser, node, name)
+    who = parser.add_argument_group("who the surrogates are")
+    for name in ("policy", "mix", "preserve", "margin", "k", "enrolled", "memory_seconds", "key",
+                 "gallery"):
+        add_parameter(who, "matcher", name)
+    who.add_argument("--certificate", metavar="FILE", type=Path,
+                     help="with --policy k_same: write what is guaranteed, for whom, and what is "
+                          "not, as JSON; it names the enrolled people, keep it apart from OUT")
     parser.add_argument("--limit", type=_positive, metavar="N",
                         help="at most N inputs, and N frames of each video")
     parser.add_argument("--overwrite", action="store_true",
@@ -50,22 +60,23 @@ def run(args: argparse.Namespace) -> int:
     """Process every input; 1 if anything was left out, else 0."""
     from tqdm import tqdm
 
-    from deid_ros.errors import DeidError, MediaError
+    from deid_ros.errors import DeidError
     from deid_ros.media import plan, process
     from deid_ros.pipeline import Pipeline
 
     config = config_of(args)
+    _check_certificate(args.certificate, config)
     planned = plan(args.inputs, args.out, overwrite=args.overwrite)
     failures = len(planned.refused)
     for sentence in planned.refused:
         print(f"deid run: {sentence}", file=sys.stderr)
     jobs = planned.jobs[:args.limit]
     if not jobs:
-        if failures:
-            return 2 if not planned.jobs and _nothing_there(args) else 1
-        raise MediaError("There is nothing to do; give a picture, a video or a folder.")
+        return 2
     pipeline = Pipeline(config)
     pipeline.prepare()
+    if pipeline.makes_surrogates:
+        _introduce(pipeline.matcher, args.certificate)
 
     start = time.monotonic()
     covered: Counter[str] = Counter()
@@ -100,11 +111,32 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _nothing_there(args: argparse.Namespace) -> bool:
-    """Whether none of the inputs exists, or none holds anything: a wrong command."""
-    from pathlib import Path
+def _check_certificate(path: Path | None, config: Config) -> None:
+    from deid_ros.errors import ConfigError
 
-    return not any(Path(item).is_file() for item in args.inputs)
+    if path is None:
+        return
+    policy, replace = config["matcher"]["policy"], config["replacer"]["replace"]
+    if policy != "k_same" or replace != "surrogate":
+        what = f"policy is '{policy}'" if policy != "k_same" else f"replace is '{replace}'"
+        raise ConfigError(f"There is no certificate where {what}; give --policy k_same and "
+                          "surrogates, or leave --certificate out.")
+    if path.exists() or not path.absolute().parent.is_dir():
+        raise ConfigError(f"The certificate {path} cannot be written, " + (
+            "it exists already" if path.exists() else "there is no such folder")
+            + "; give another file.")
+
+
+def _introduce(matcher: Any, certificate: Path | None) -> None:
+    """Say what the policy is worth; with k_same, what is guaranteed."""
+    print(f"deid run: {matcher.introduction}", file=sys.stderr)
+    if matcher.policy.name != "k_same":
+        return
+    words = matcher.certificate()
+    print(f"certificate: {words['statement']}")
+    if certificate is not None:
+        certificate.write_text(json.dumps(words, indent=2) + "\n", encoding="utf-8")
+        print(f"certificate: {certificate} written")
 
 
 def _summary(out: str, done: int, asked: int, frames: int, withheld: int,
