@@ -30,6 +30,8 @@ from deid_ros.ros.runtime import Runner, ros_context  # noqa: E402
 #: One domain for each test process, so that two runs beside each other never meet.
 DOMAIN = 1 + os.getpid() % 100
 CAMERA = "/camera/image_raw"
+#: Generous: most tests are about what leaves, not about how fast this machine is.
+PATIENT = {"replacer": {"deadline_ms": 5000.0, "queue": 100}, "detector": {"queue": 100}}
 
 
 def wait(condition: Callable[[], Any], timeout: float = 8.0) -> bool:
@@ -109,8 +111,13 @@ def context_fixture() -> Iterator[Context]:
 def running(context: Context, cores: dict | None = None, *, overrides: dict | None = None,
             probe: dict | None = None, namespace: str = "",
             **options: Any) -> Iterator[tuple[Graph, Probe]]:
-    """A started graph and a probe that is connected to it."""
-    graph = Graph(load(overrides=overrides), context=context, cores=cores, namespace=namespace,
+    """A started graph and a probe that is connected to it.
+
+    ``overrides`` are laid over ``PATIENT``.
+    """
+    settings = {node: {**PATIENT.get(node, {}), **(overrides or {}).get(node, {})}
+                for node in {*PATIENT, *(overrides or {})}}
+    graph = Graph(load(overrides=settings), context=context, cores=cores, namespace=namespace,
                   **options)
     listener = Runner(Probe(context, namespace=namespace, **(probe or {})))
     try:

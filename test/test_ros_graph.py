@@ -170,7 +170,8 @@ def test_what_the_detector_does_not_get_is_withheld(context):
         time.sleep(0.1)
         return find(*args, **options)
     cores["detector"]["finder"].find = slow
-    with running(context, cores) as (graph, probe):
+    newest_wins = {"detector": {"queue": 1}, "replacer": {"queue": 30}}
+    with running(context, cores, overrides=newest_wins) as (graph, probe):
         play(probe, [scene(i) for i in range(30)], pause=0.02)
         assert settled(graph, 30)
         time.sleep(0.3)

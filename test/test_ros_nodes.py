@@ -145,7 +145,7 @@ def test_quality_of_service_can_be_overridden(context, wish, came):
 def test_diagnostics_count_by_cause(context):
     cores = fake_cores()
     cores["detector"]["finder"].find = Fault(lambda: None)
-    with running(context, cores) as (_, probe):
+    with running(context, cores, overrides={"replacer": {"deadline_ms": 200.0}}) as (_, probe):
         came = []
         probe.create_subscription(DiagnosticArray, "/diagnostics", came.append, 10)
         for i in range(5):

@@ -32,9 +32,11 @@ def register(subparsers: Any) -> None:
     add_config(parser)
     stages = parser.add_argument_group("stages")
     add_parameter(stages, "detector", "image_topic")
-    for node, name in (("detector", "detector"), ("matcher", "policy"), ("matcher", "mix"),
-                       ("replacer", "replace"), ("replacer", "blend")):
+    for node, name in (("detector", "detector"), ("replacer", "replace"), ("replacer", "blend")):
         add_parameter(stages, node, name)
+    for name in ("policy", "mix", "preserve", "margin", "k", "enrolled", "memory_seconds", "key",
+                 "gallery"):
+        add_parameter(stages, "matcher", name)
     stages.add_argument("--params", nargs="+", default=[], metavar="NAME:=VALUE",
                         help="any parameter, as node.name:=value, or name:=value for every node "
                              "that has it")
@@ -101,13 +103,16 @@ def run(args: argparse.Namespace) -> int:
 
     from deid_ros.ros.environment import prepare
     from deid_ros.ros.session import Run, run_composed, run_processes
-    print(f"deid: {config['replacer']['image_topic']} -> deidentified/image; "
-          f"{prepare(args.network)}; Ctrl-C ends", file=sys.stderr)
+    where = prepare(args.network)
+
+    def ready() -> None:
+        print(f"deid: {config['replacer']['image_topic']} -> deidentified/image; {where}; "
+              "Ctrl-C ends", file=sys.stderr)
     remaps = [part for remap in args.remap for part in ("-r", remap)]
     what = Run(config=config, namespace=args.namespace,
                source=bool(config["video_source"]["source"]),
                record=bool(config["recorder"]["output"]), network=args.network,
-               seconds=args.seconds, remaps=remaps)
+               seconds=args.seconds, remaps=remaps, ready=ready)
     summary = (run_processes if args.processes else run_composed)(what)
     print(summary.text())
     if args.summary:

@@ -33,6 +33,7 @@ class Run:
         seconds: end after so long; 0: with the source, or when told to.
         domain_id: of ROS; None: what the environment says.
         remaps: further ROS arguments, such as ``['-r', 'from:=to']``.
+        ready: called when everything has been started.
     """
 
     config: Config
@@ -43,6 +44,7 @@ class Run:
     seconds: float = 0.0
     domain_id: int | None = None
     remaps: Sequence[str] = ()
+    ready: Callable[[], None] = lambda: None
 
 
 def _wait(run: Run, stop: threading.Event, over: Callable[[], bool]) -> float:
@@ -67,6 +69,7 @@ def run_composed(run: Run, *, cores: Mapping[str, Mapping[str, Any]] | None = No
         graph = Graph(run.config, context=context, namespace=run.namespace, source=run.source,
                       record=run.record, cores=cores)
         with graph:
+            run.ready()
             seconds = _wait(run, stop, lambda: graph.finished)
             graph.drain()
         return Summary.of(graph.values(), seconds=seconds)
@@ -96,6 +99,7 @@ def run_processes(run: Run) -> Summary:
             return bool(supervisor.refused) or (run.source and supervisor.ended("video_source"))
         try:
             supervisor.start()
+            run.ready()
             seconds = _wait(run, stop, over)
             supervisor.look()
             if run.source and not supervisor.refused:
