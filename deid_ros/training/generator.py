@@ -213,19 +213,24 @@ class GeneratorTraining:
     # -- one batch ---------------------------------------------------------------
 
     def _batches(self) -> Iterator[tuple]:
-        half = self._options.batch // 2
-        spread = self.space.code_std
+        spread, whole = self.space.code_std, self._options.batch
         while True:
-            chosen = self._rng.choice(len(self._codes), half, p=self._balance())
-            own = self._codes[chosen]
-            own = own + self._rng.normal(0, 0.05, own.shape) * spread
-            mixed = blend(self._codes, self._sex, self._rng, half, int(self._rng.integers(2, 7)))
-            other = self._rng.choice(len(self._codes), half)
-            codes = np.concatenate([own, mixed]).astype(np.float32)
-            expressions = np.concatenate([self._expressions[chosen], self._expressions[other]])
+            # While nothing is judged yet, blends have nothing to learn from.
+            count = whole if self.step < self._options.warm_up else whole // 2
+            chosen = self._rng.choice(len(self._codes), count, p=self._balance())
+            codes = self._codes[chosen]
+            codes = codes + self._rng.normal(0, 0.05, codes.shape) * spread
+            expressions = self._expressions[chosen]
+            if count < whole:
+                mixed = blend(self._codes, self._sex, self._rng, whole - count,
+                              int(self._rng.integers(2, 7)))
+                other = self._rng.choice(len(self._codes), whole - count)
+                codes = np.concatenate([codes, mixed])
+                expressions = np.concatenate([expressions, self._expressions[other]])
             real = self._textures[chosen].astype(np.float32) / 127.5 - 1
-            judged = self._textures[self._rng.choice(len(self._codes), half, p=self._balance())]
-            yield (codes, expressions.astype(np.float32), real,
+            judged = self._textures[self._rng.choice(len(self._codes), whole // 2,
+                                                     p=self._balance())]
+            yield (codes.astype(np.float32), expressions.astype(np.float32), real,
                    self._weights[chosen].astype(np.float32),
                    judged.astype(np.float32) / 127.5 - 1)
 
@@ -256,13 +261,13 @@ class GeneratorTraining:
     def _train(self, codes, expressions, real, weights, judged, kind):
         """One step of both networks; the losses in the order of ``_COLUMNS``."""
         tf, options = self._tf, self._options
-        half = options.batch // 2
+        count = real.shape[0]
         zero = tf.constant(0.0)
         face = tf.constant(skin.regions()["face"].astype(np.float32)[None, :, :, None])
         with tf.GradientTape() as tape:
             made = self.network([codes, expressions], training=True) * face
             real, judged = real * face, judged * face
-            gap = made[:half] - real
+            gap = made[:count] - real
             share = weights[..., None] / tf.reduce_mean(weights)
             rebuilt = tf.reduce_mean(tf.abs(gap) * share)
             across = (gap[:, :, 1:] - gap[:, :, :-1]) * share[:, :, 1:]
@@ -270,12 +275,15 @@ class GeneratorTraining:
             detail = tf.reduce_mean(tf.abs(across)) + tf.reduce_mean(tf.abs(down))
             matching = fooling = zero
             if kind != "warm":
-                answers = self._judge(self._augment(tf.concat([made, real], 0)), training=True)
-                fooling = -sum(tf.reduce_mean(tf.cast(a[:2 * half], tf.float32))
+                # Without feature matching the judge need not look at the originals.
+                shown = tf.concat([made, real], 0) if options.matching else made
+                answers = self._judge(self._augment(shown), training=True)
+                fooling = -sum(tf.reduce_mean(tf.cast(a[:options.batch], tf.float32))
                                for a in answers[:2]) / 2
-                maps = [tf.cast(a, tf.float32) for a in answers[2:]]
-                matching = sum(tf.reduce_mean(tf.abs(m[:half] - m[2 * half:]))
-                               for m in maps) / len(maps)
+                if options.matching:
+                    maps = [tf.cast(a, tf.float32) for a in answers[2:]]
+                    matching = sum(tf.reduce_mean(tf.abs(m[:count] - m[options.batch:]))
+                                   for m in maps) / len(maps)
             loss = rebuilt + options.detail * detail
             loss += options.matching * matching + options.fooling * fooling
         variables = self.network.trainable_variables
@@ -287,12 +295,11 @@ class GeneratorTraining:
 
     def _train_judge(self, made, judged, kind):
         tf, options = self._tf, self._options
-        half = options.batch // 2
         with tf.GradientTape() as tape:
             answers = self._judge(self._augment(tf.concat([made, judged], 0)), training=True)[:2]
             answers = [tf.cast(a, tf.float32) for a in answers]
-            loss = sum(tf.reduce_mean(tf.nn.relu(1 + a[:2 * half]))
-                       + tf.reduce_mean(tf.nn.relu(1 - a[2 * half:])) for a in answers) / 2
+            loss = sum(tf.reduce_mean(tf.nn.relu(1 + a[:options.batch]))
+                       + tf.reduce_mean(tf.nn.relu(1 - a[options.batch:])) for a in answers) / 2
             penalty = tf.constant(0.0)
             if kind == "penalty":
                 with tf.GradientTape() as inner:
