@@ -56,8 +56,9 @@ def regions() -> dict[str, np.ndarray]:
     """Boolean maps (256, 256) of the texture.
 
     ``face`` is all of it with the skirt; ``core`` what a frontal portrait shows
-    well; ``inner`` the part of it where nobody's hair falls; ``features`` eyes, brows, nose and lips; ``skin`` cheeks and forehead,
-    where the complexion is read; ``mouth`` the inside of the mouth.
+    well; ``inner`` the part of it where nobody's hair falls; ``features`` eyes, brows,
+    nose and lips; ``skin`` cheeks and forehead, where the complexion is read;
+    ``mouth`` the inside of the mouth.
     """
     face = texel_weights()[1].sum(-1) > 0.5
     features = np.zeros_like(face)

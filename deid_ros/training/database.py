@@ -16,7 +16,7 @@ from deid_ros.errors import GalleryError
 from deid_ros.extractor import Extractor, create_extractor
 from deid_ros.generator.face_space import FaceSpace
 from deid_ros.matcher.gallery import Gallery
-from deid_ros.resources import sha256_of
+from deid_ros.resources import sha256_of, share_path
 
 __all__ = ["ATTRIBUTES", "IMAGE_SUFFIXES", "Portrait", "Report", "Stages", "build_gallery",
            "read_portraits"]
@@ -64,19 +64,22 @@ class Stages:
         locate: (frame, detections) -> (meshes (N, 468, 3), confidence (N,)).
         extractor: chips to embeddings.
         encode: (frame, mesh) -> (code (C,), neutral shape (468, 3)).
+        space: SHA-256 of the face space that encodes.
     """
 
     detector: Detector
     locate: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
     extractor: Extractor
     encode: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    space: str = ""
 
     @classmethod
     def load(cls, *, detector: Sequence[str], threshold: float | None = None, extractor: str,
              weights: str | Path | None = None) -> Stages:
         """The real ones; see ``create_detector`` and ``create_extractor``."""
         return cls(create_detector(detector, threshold=threshold), FaceMesh().locate,
-                   create_extractor(extractor, weights=weights), FaceSpace.load().encode)
+                   create_extractor(extractor, weights=weights), FaceSpace.load().encode,
+                   sha256_of(share_path("models", "face_space.npz")))
 
 
 def read_portraits(folder: str | Path, *, table: str | Path | None = None,
@@ -222,7 +225,7 @@ def build_gallery(portraits: Iterable[Portrait], stages: Stages, *,
         ids=np.array([person.id for person in people]), embeddings=np.stack(embeddings),
         sex=np.array([person.sex for person in people]), shapes=np.stack(shapes),
         codes=np.stack(codes), sha256=np.array(digests), extractor=stages.extractor.name,
-        usable=np.array([person.usable for person in people])), report
+        usable=np.array([person.usable for person in people]), space=stages.space), report
 
 
 class _LeftOut(Exception):

@@ -109,7 +109,8 @@ def expression_directions(shapes: np.ndarray, reference: np.ndarray,
         across = np.clip(1 - ((reference[:, 0] - centre[0]) / (1.15 * half)) ** 2, 0, 1)
         top, bottom = reference[list(upper), 1].mean(), reference[list(lower_lid), 1].mean()
         above = _bump(np.minimum(reference[:, 1] - top, 0), 0.06) * (reference[:, 1] < centre[1])
-        below = _bump(np.maximum(reference[:, 1] - bottom, 0), 0.05) * (reference[:, 1] >= centre[1])
+        below = _bump(np.maximum(reference[:, 1] - bottom, 0), 0.05)
+        below *= reference[:, 1] >= centre[1]
         fields[3 + k, :, 1] = across * (-0.85 * above + 0.15 * below)
         brow = reference[list(_BROWS[k])]
         near = _bump((reference[:, 1] - brow[:, 1].mean()), 0.10)

@@ -117,8 +117,8 @@ def _rows(path: Path, columns: set[str]) -> list[dict[str, str]]:
 
 def load_portraits(people: list[Person]) -> TrainingSet:
     """Locate, unwrap and complete every plain portrait of ``read_people``."""
-    from deid_ros.detector.registry import create_detector
     from deid_ros.detector.mesh import FaceMesh
+    from deid_ros.detector.registry import create_detector
 
     finder, mesher = create_detector(["centerface"]), FaceMesh()
     ids, sexes, textures, valid, shapes, expressions = [], [], [], [], [], []
