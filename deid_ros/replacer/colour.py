@@ -23,33 +23,38 @@ _OPPONENT = np.stack([_LUMA, np.array([1, 0, 0], np.float32) - _LUMA,
 _NARROW = np.array([16.0, 8.0, 8.0], np.float32)  # least spread of skin in these, levels
 
 # Limits of what the source may do to the surrogate.
-_CONTRAST = (0.6, 1.0)
+_CONTRAST = (0.7, 1.1)
 _COLOURFUL = (0.3, 1.2)
-_CHANNEL = (0.6, 1.7)
-_GAMMA = (0.4, 2.5)
+_SHADE = 0.35       # this part of the skin's level and less is no skin but a feature
+_SHADING = 24.0     # levels; what is farther from the skin's level keeps its contrast
 _GRADIENT = 0.5     # natural logarithm of the largest change of light over the face
 _DARK = 8.0         # levels added before taking ratios: noise in shadows is no light
 
 
 @dataclass(frozen=True, slots=True)
 class ColourFit:
-    """How to recolour a surrogate: curve, then matrix, then light.
+    """How to recolour a surrogate: by tone, by tint, by light.
 
-    ``curve`` uint8 (1, 256, 3), a look-up table; ``matrix`` float32
-    (3, 4) for [b, g, r, 1]; ``light`` float32 (h, w), a factor on the fit's grid.
+    ``tone`` float32 (256,), a factor for each level of luminance; ``matrix`` float32
+    (3, 3) for [b, g, r]; ``light`` float32 (h, w), a factor on the fit's grid.
     """
 
-    curve: np.ndarray
+    tone: np.ndarray
     matrix: np.ndarray
     light: np.ndarray
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Recolour BGR uint8 (h', w', 3) of any size: float32 (h', w', 3)."""
-        result = cv2.transform(cv2.LUT(image, self.curve).astype(np.float32), self.matrix)
+        factor = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), self.tone)
+        if self.light.shape != factor.shape:
+            light = cv2.resize(self.light, (image.shape[1], image.shape[0]),
+                               interpolation=cv2.INTER_LINEAR)
+        else:
+            light = self.light
+        factor = cv2.multiply(factor, light, dst=factor)
+        result = cv2.transform(image.astype(np.float32), self.matrix)
         # Three equal channels: OpenCV multiplies them faster than numpy broadcasts.
-        light = cv2.resize(cv2.merge([self.light] * 3), (image.shape[1], image.shape[0]),
-                           interpolation=cv2.INTER_LINEAR)
-        return cv2.multiply(result, light, dst=result)
+        return cv2.multiply(result, cv2.merge([factor] * 3), dst=result)
 
 
 def skin_cells(landmarks: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -85,8 +90,8 @@ def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarra
     """The recolouring that makes a surrogate's skin look like the source's.
 
     Mean and spread as in Reinhard et al., "Color transfer between images", 2001,
-    with robust weights and a power curve for the mean, which keeps highlights from
-    burning out; then a smooth field of light, the polynomial of second degree that
+    with robust weights and a tone curve that leaves features and highlights their
+    place; then a smooth field of light, the polynomial of second degree that
     explains the ratio of the two luminances.
 
     Args:
@@ -97,23 +102,14 @@ def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarra
     weight_s = _robust(source_f, source_skin)
     weight_p = _robust(surrogate, surrogate_skin)
     mean_s, spread_s = _moments(source_f, weight_s)
-    mean_p, _ = _moments(surrogate.astype(np.float32), weight_p)
-    curve = np.empty((1, 256, 3), np.uint8)
+    mean_p, spread_p = _moments(surrogate.astype(np.float32), weight_p)
+    flat = np.ones(source_skin.shape, np.float32)
     if weight_s.sum() < 1 or weight_p.sum() < 1:
-        curve[:] = np.arange(256, dtype=np.uint8)[None, :, None]
-        return ColourFit(curve, np.eye(3, 4, dtype=np.float32),
-                         np.ones(source_skin.shape, np.float32))
+        return ColourFit(np.ones(256, np.float32), np.eye(3, dtype=np.float32), flat)
     luma_s, luma_p = float(mean_s @ _LUMA), float(mean_p @ _LUMA)
-    gamma = np.log(np.clip(luma_s, 6, 245) / 255) / np.log(np.clip(luma_p, 6, 245) / 255)
-    levels = np.arange(256) / 255
-    curve[0] = np.round(255 * levels ** np.clip(gamma, *_GAMMA))[:, None]
-
-    recoloured = cv2.LUT(surrogate, curve).astype(np.float32)
-    mean_p, spread_p = _moments(recoloured, weight_p)
-    luma_p = float(mean_p @ _LUMA)
-    gain = float(np.clip((luma_s + 1) / (luma_p + 1), *_CHANNEL))
     contrast = (spread_s / (luma_s + _DARK)) / max(spread_p / (luma_p + _DARK), 1e-3)
     contrast = float(np.clip(contrast, *_CONTRAST))
+    tone = _tone(luma_p, luma_s, contrast, min(1.5 * spread_p, _SHADING))
     # Skin has the same tint in light and shade, the source's. What deviates from it
     # in the surrogate (lips, eyes, shine) deviates as much less, or more, as the
     # source's skin is less, or more, coloured: else pale skin would get blue shine.
@@ -121,19 +117,41 @@ def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarra
     colourful = np.linalg.norm(tint_s) / max(float(np.linalg.norm(tint_p)), 1e-3)
     colourful = float(np.clip(colourful, *_COLOURFUL))
     own = np.eye(3) - np.outer(np.ones(3), _LUMA)
-    linear = (np.outer(contrast * gain * np.ones(3), _LUMA) + gain * colourful * own
-              + np.outer(gain * (tint_s - colourful * tint_p), _LUMA))
-    # The contrast is about the mean.
-    matrix = np.column_stack([linear, np.full(3, (1 - contrast) * gain * luma_p)])
+    matrix = colourful * own + np.outer(1 + tint_s - colourful * tint_p, _LUMA)
     # In a picture without colours the surrogate has none either.
     colour = min(float(np.linalg.norm(mean_s - luma_s)) / (luma_s + _DARK) / 0.05, 1.0)
     matrix = (colour * matrix + (1 - colour) * (_LUMA @ matrix)).astype(np.float32)
 
-    balanced = cv2.transform(recoloured, matrix)
+    balanced = ColourFit(tone, matrix, flat).apply(surrogate)
     ratio = np.log(source_f @ _LUMA + _DARK)
     ratio -= np.log(np.maximum(balanced @ _LUMA, 0) + _DARK)
     light = np.exp(_light(ratio, weight_s * weight_p, source_skin > 0))
-    return ColourFit(curve, matrix, light)
+    return ColourFit(tone, matrix, light)
+
+
+def _tone(before: float, after: float, contrast: float, width: float) -> np.ndarray:
+    """Factors float32 (256,) that take one level of luminance to another.
+
+    Within ``width`` levels of the skin its contrast is changed; what is much darker
+    (pupils, brows, nostrils) stays dark, and what is much lighter does not burn out.
+    """
+    before, after = (float(np.clip(level, 8, 247)) for level in (before, after))
+    gain = after / before
+    dark = _SHADE * before
+    # Darker skin keeps its features apart by a power curve, lighter by leaving them.
+    shade = (255 * (dark / 255) ** (np.log(after / 255) / np.log(before / 255)) if gain < 1
+             else dark * np.sqrt(gain))
+    slope = (after - shade) / (before - dark)
+    width = min(width, 0.6 * (before - dark), 0.6 * (255 - before))
+    rise = (255 - after) / (255 - before)
+    knots = [(0, 0), (dark, shade), (before - width, after - contrast * slope * width),
+             (before, after), (before + width, after + contrast * rise * width), (255, 255)]
+    x, y = np.array(knots).T
+    table = np.interp(np.arange(-8, 264), x, np.maximum.accumulate(y))
+    table = np.convolve(table, np.full(17, 1 / 17), "valid")
+    levels = np.arange(256)
+    # Near black a ratio says nothing.
+    return ((table + 4 * gain) / (levels + 4)).astype(np.float32)
 
 
 def _robust(image: np.ndarray, skin: np.ndarray) -> np.ndarray:
