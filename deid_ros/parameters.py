@@ -65,12 +65,18 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
         "detector": Parameter(
             list, "Detectors whose union is covered",
             choices=("viola_jones", "ssd", "centerface", "dlib_hog")),
+        "preset": Parameter(
+            str, "How thoroughly frames are searched: fast on a weak machine, paranoid for "
+            "pictures and archives", choices=("fast", "balanced", "paranoid")),
         "threshold": Parameter(
             float, "Least score of a detection; lower covers more, also what is no face",
             minimum=0.0, maximum=1.0),
         "margin": Parameter(
             float, "The covered box grows by this part of its size on every side",
             minimum=0.0, maximum=2.0),
+        "cover": Parameter(
+            str, "What the covered box holds; head: hair, ears and chin too, where an "
+            "obfuscation covers it", choices=("face", "head")),
         "min_surrogate_px": Parameter(
             int, "Smaller faces are covered with an obfuscation, not with a surrogate",
             unit="px", minimum=0, maximum=4096),

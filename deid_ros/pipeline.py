@@ -77,17 +77,18 @@ class Pipeline:
     def finder(self) -> Any:
         """Detector, landmarks, tracker and chips: a ``FaceFinder``."""
         if self._finder is None:
-            from deid_ros.detector import FaceFinder, create_detector
+            from deid_ros.detector import FaceFinder, create_searcher
             from deid_ros.detector.mesh import FaceMesh
 
             options = self.config["detector"]
             if self._detector is None:
-                self._detector = create_detector(as_list(options["detector"]),
+                self._detector = create_searcher(as_list(options["detector"]),
+                                                 preset=options["preset"],
                                                  threshold=options["threshold"])
                 self._mesh = FaceMesh()
             self._finder = FaceFinder(
                 detector=self._detector, mesh=self._mesh, margin=options["margin"],
-                min_surrogate_px=options["min_surrogate_px"],
+                cover=options["cover"], min_surrogate_px=options["min_surrogate_px"],
                 carry_frames=options["carry_frames"], extractor=options["extractor"])
         return self._finder
 

@@ -32,7 +32,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
                         help="picture, video or folder [in]")
     parser.add_argument("-o", "--out", default="out", metavar="OUT",
                         help="folder for the outputs, or a file name for a single input [out]")
-    for node, name in (("detector", "detector"), ("detector", "threshold"),
+    for node, name in (("detector", "detector"), ("detector", "preset"), ("detector", "threshold"),
                        ("replacer", "replace"), ("replacer", "blend")):
         add_parameter(parser, node, name)
     who = parser.add_argument_group("who the surrogates are")

@@ -12,10 +12,11 @@ from deid_ros.detector.chips import cut_chips, prepare_chips
 from deid_ros.detector.clock import CutDetector, FrameClock
 from deid_ros.detector.interfaces import Detector
 from deid_ros.detector.mesh import FaceMesh, mesh_squares
-from deid_ros.detector.registry import create_detector
 from deid_ros.detector.runtime import check_frame
+from deid_ros.detector.searcher import Searcher, create_searcher
 from deid_ros.detector.smoothing import MeshSmoother
 from deid_ros.detector.tracker import Track, Tracker
+from deid_ros.errors import DetectorError
 from deid_ros.faces import DETECTION, empty_faces
 from deid_ros.geometry import MESH_TO_IBUG68, fit_pose, measure_expression
 
@@ -30,6 +31,10 @@ _SAME_PLACE = 0.5        # IoU of a face that lives through a cut
 _MAX_YAW = 80.0          # degrees: beyond, half of the mesh is guesswork
 # A better chip is cut when the first was poor, and no more often than this.
 _CHIPS, _POOR, _BETTER = 3, 60.0, 1.8
+#: What a covered box holds.
+COVERS = ("face", "head")
+# A head around the box of its face's mesh: left, above, right, below, in parts of it.
+_HEAD = np.array([0.22, 0.42, 0.22, 0.12])
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,10 @@ class FaceFinder:
     Args:
         detector: names of back ends whose union is found, or a ``Detector``.
         threshold: least score, 0..1; None: each back end's own.
+        preset: how frames are searched, a key of ``presets.PRESETS``; None: once, as
+            they are.
         margin: the covered box grows by this part of its size on every side.
+        cover: ``face``, or ``head``: the box takes in hair, ears and chin too.
         min_surrogate_px: faces whose long side is smaller are not trusted.
         carry_frames: frames for which a face that nothing sees stays covered.
         extractor: what chips are cut for, a key of ``chips.CHIP_SIZES``.
@@ -64,24 +72,29 @@ class FaceFinder:
     """
 
     def __init__(self, *, detector: str | Sequence[str] | Detector,
-                 threshold: float | None = None, margin: float, min_surrogate_px: int,
-                 carry_frames: int, extractor: str, max_meshes: int = 24,
-                 mesh: FaceMesh | None = None) -> None:
+                 preset: str | None = None, threshold: float | None = None, margin: float,
+                 cover: str = "face", min_surrogate_px: int, carry_frames: int, extractor: str,
+                 max_meshes: int = 24, mesh: FaceMesh | None = None) -> None:
         prepare_chips(extractor)
+        if cover not in COVERS:
+            raise DetectorError(f"A face cannot be covered as '{cover}'; choose one of "
+                                f"{', '.join(COVERS)}.")
         self.detector = (detector if isinstance(detector, Detector)
-                         else create_detector(detector, threshold=threshold))
-        self.margin = margin
+                         else create_searcher(detector, preset=preset, threshold=threshold))
+        self.margin, self.cover = margin, cover
         self.min_surrogate_px = min_surrogate_px
         self.extractor = extractor
         self.max_meshes = max_meshes
         self._mesh = mesh or FaceMesh()
         self._tracker = Tracker(carry_frames=carry_frames)
-        self._clock, self._cuts = FrameClock(), CutDetector()
+        self.reset()
 
     def reset(self) -> None:
         """Forget everything but which ids were used: another stream begins."""
         self._tracker.reset()
         self._clock, self._cuts = FrameClock(), CutDetector()
+        if isinstance(self.detector, Searcher):
+            self.detector.reset()
 
     def renew_chips(self) -> None:
         """Cut a chip of every face again, for a matcher that has forgotten them."""
@@ -102,9 +115,9 @@ class FaceFinder:
         check_frame(frame)
         frames, seconds = self._clock.step(stamp_ns)
         cut = self._cuts.changed(frame)
-        detections = self.detector.detect(frame)
         tracker = self._tracker
         tracker.predict(frames)
+        detections = self._detect(frame, cut)
         matched = tracker.match(detections["box"])
         if cut:
             matched = self._end_moved(detections, matched)
@@ -134,6 +147,15 @@ class FaceFinder:
         tracker.expire(frame.shape)
         raw = {track.id: row["box"] for track, row in zip(tracks, detections, strict=True)}
         return self._table(frame, raw)
+
+    def _detect(self, frame: np.ndarray, cut: bool) -> np.ndarray:
+        """Rows of ``DETECTION``; where tracks are, a searcher believes weak answers too."""
+        if not isinstance(self.detector, Searcher):
+            return self.detector.detect(frame)
+        if cut:
+            self.detector.reset()
+        known = [] if cut else [track.box for track in self._tracker.tracks]
+        return self.detector.detect(frame, known=np.array(known).reshape(-1, 4))
 
     def _end_moved(self, detections: np.ndarray, matched: np.ndarray) -> np.ndarray:
         """After a cut, end matched tracks that did not stay in place: others stand there.
@@ -210,6 +232,8 @@ class FaceFinder:
             # Smoothing must not uncover a moving face: both meshes are covered.
             boxes += [mesh_box(track.mesh), mesh_box(track.steady)]
         box = unite(np.array(boxes))
+        if self.cover == "head":
+            box = box + np.concatenate([-_HEAD[:2], _HEAD[:2] + _HEAD[2:]]) * np.tile(box[2:], 2)
         grown = np.concatenate([box[:2] - self.margin * box[2:],
                                 box[2:] * (1 + 2 * self.margin)])
         if track.steady is None:

@@ -10,7 +10,7 @@ from deid_ros.detector.boxes import merge_enclosing
 from deid_ros.detector.interfaces import Detector
 from deid_ros.errors import DetectorError
 
-__all__ = ["DETECTORS", "UnionDetector", "create_detector"]
+__all__ = ["DETECTORS", "UnionDetector", "create_detector", "known_names"]
 
 
 # Each back end is imported when it is made: a robot that runs one of them needs
@@ -56,6 +56,23 @@ class UnionDetector:
         return merge_enclosing(np.concatenate([d.detect(frame) for d in self.detectors]))
 
 
+def known_names(names: str | Sequence[str]) -> list[str]:
+    """One or more names of back ends as a list without repetitions.
+
+    Raises:
+        DetectorError: no name, or an unknown one.
+    """
+    names = [names] if isinstance(names, str) else list(dict.fromkeys(names))
+    if not names:
+        raise DetectorError("No detector was named; choose one or more of "
+                            f"{', '.join(DETECTORS)}.")
+    for name in names:
+        if name not in DETECTORS:
+            raise DetectorError(f"There is no detector called '{name}'; choose one or more of "
+                                f"{', '.join(DETECTORS)}.")
+    return names
+
+
 def create_detector(names: str | Sequence[str], *, threshold: float | None = None) -> Detector:
     """Make the detector of a name, or the union of several names.
 
@@ -67,14 +84,7 @@ def create_detector(names: str | Sequence[str], *, threshold: float | None = Non
         DetectorError: no name, an unknown one, or a threshold out of range.
         ModelError: a model or package of a back end is missing.
     """
-    names = [names] if isinstance(names, str) else list(dict.fromkeys(names))
-    if not names:
-        raise DetectorError("No detector was named; choose one or more of "
-                            f"{', '.join(DETECTORS)}.")
-    for name in names:
-        if name not in DETECTORS:
-            raise DetectorError(f"There is no detector called '{name}'; choose one or more of "
-                                f"{', '.join(DETECTORS)}.")
+    names = known_names(names)
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise DetectorError(f"The detector's threshold must lie in 0..1, got {threshold}.")
     options = {} if threshold is None else {"threshold": float(threshold)}

@@ -56,7 +56,8 @@ class DetectorNode(StageNode):
     def _create(self) -> Any:
         from deid_ros.detector import FaceFinder
         finder = FaceFinder(**{name: self.options[name] for name in (
-            "detector", "threshold", "margin", "min_surrogate_px", "carry_frames", "extractor")})
+            "detector", "preset", "threshold", "margin", "cover", "min_surrogate_px",
+            "carry_frames", "extractor")})
         finder.find(np.zeros((480, 640, 3), np.uint8))  # the first run of a model takes longer
         finder.reset()
         return finder

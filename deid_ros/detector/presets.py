@@ -1,0 +1,64 @@
+"""What the values of the parameter ``preset`` mean, in one place.
+
+A preset says how often, how large and how turned the back ends named by the parameter
+``detector`` get to see a frame, and which back ends join them. Thresholds, margins and
+the rest are parameters of their own and never changed by a preset.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["PRESETS", "Pass", "Preset"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One look at the whole frame.
+
+    ``scale`` of the frame: as a part of what fits into 640 px, or, ``tiled``, of the
+    frame itself, which is then cut into overlapping tiles; ``turn`` quarter turns
+    clockwise by which the frame is turned before the look.
+    """
+
+    scale: float = 1.0
+    turn: int = 0
+    tiled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """A way of searching.
+
+    ``cycle``: the passes of each frame, over and over: costly ones take turns and the
+    tracker carries between. ``beside``: back ends that also see every frame once.
+    ``weak``: CenterFace's score, as a part of the threshold, from which a place is
+    looked at a second time, enlarged and upright. ``looks``: such places a frame at
+    most. ``tiles``: tiles of frames larger than 640 px that take turns, a frame.
+    """
+
+    cycle: tuple[tuple[Pass, ...], ...]
+    beside: tuple[str, ...] = ()
+    weak: float = 0.15
+    looks: int = 6
+    tiles: int = 0
+
+
+_HALF = 0.5
+
+PRESETS: dict[str, Preset] = {
+    # A quarter of the pixels, a second look at little.
+    "fast": Preset(cycle=((Pass(_HALF),),), beside=("ssd",), weak=0.25, looks=2),
+    # Every second frame in full; between, smaller and once more turned, for those who
+    # lie or stand on their heads.
+    "balanced": Preset(
+        cycle=((Pass(),), (Pass(0.7), Pass(_HALF, turn=1)),
+               (Pass(),), (Pass(0.7), Pass(_HALF, turn=2)),
+               (Pass(),), (Pass(0.7), Pass(_HALF, turn=3))),
+        weak=0.15, looks=6, tiles=1),
+    # Everything on every frame: for pictures and archives.
+    "paranoid": Preset(
+        cycle=((Pass(_HALF), Pass(), Pass(1.0, 0, True), Pass(1.0, 1, True), Pass(1.0, 2, True),
+                Pass(1.0, 3, True), Pass(2.0, 0, True)),),
+        beside=("ssd",), weak=0.12, looks=48),
+}
