@@ -43,15 +43,15 @@ class ColourFit:
     matrix: np.ndarray
     light: np.ndarray
 
-    def apply(self, image: np.ndarray) -> np.ndarray:
-        """Recolour BGR uint8 (h', w', 3) of any size: float32 (h', w', 3)."""
+    def apply(self, image: np.ndarray, light: np.ndarray | None = None) -> np.ndarray:
+        """Recolour BGR uint8 (h', w', 3): float32 (h', w', 3).
+
+        Args:
+            light: float32 (h', w'), ``light`` at the image's resolution; not needed
+                for an image on the fit's grid.
+        """
         factor = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), self.tone)
-        if self.light.shape != factor.shape:
-            light = cv2.resize(self.light, (image.shape[1], image.shape[0]),
-                               interpolation=cv2.INTER_LINEAR)
-        else:
-            light = self.light
-        factor = cv2.multiply(factor, light, dst=factor)
+        factor = cv2.multiply(factor, self.light if light is None else light, dst=factor)
         result = cv2.transform(image.astype(np.float32), self.matrix)
         # Three equal channels: OpenCV multiplies them faster than numpy broadcasts.
         return cv2.multiply(result, cv2.merge([factor] * 3), dst=result)

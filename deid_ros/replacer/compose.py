@@ -52,7 +52,7 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     Raises:
         ReplacerError: the surrogate does not fit the face; ``canvas`` is as before.
     """
-    x0, y0, x1, y1 = _window(canvas.shape, patch, square, hull)
+    (x0, y0, x1, y1), touched = _window(canvas.shape, patch, square, hull)
     source = canvas[y0:y1, x0:x1]
     colour, alpha = _surrogate(patch, square, x0, y0, x1, y1)
     height, width = alpha.shape
@@ -85,19 +85,21 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     tone = cv2.GaussianBlur(source_g, (0, 0), _TONE)
     smooth_g = tone + gate_g[..., None] * (smooth_g - tone)
 
-    # From here on at full resolution.
-    gate = _enlarge(gate_g, alpha)
-    result = fit.apply(colour)
+    # From here on at full resolution, and only where something changes.
+    def full(grid: np.ndarray) -> np.ndarray:
+        return cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)[touched]
+
+    result = fit.apply(colour[touched], full(fit.light))
     if blend == "inplace":
-        cv2.add(result, _enlarge(offset_g, alpha), dst=result)
-    weight = np.minimum(alpha.astype(np.float32) * (1 / 255), _enlarge(_feather(alpha_g), alpha))
-    weight = weight * weight * (3 - 2 * weight) * gate
-    fill = _fill(hull - (x0, y0), alpha.shape)
-    under = cv2.blendLinear(_enlarge(smooth_g, alpha), source.astype(np.float32), fill, 1 - fill)
+        cv2.add(result, full(offset_g), dst=result)
+    weight = np.minimum(alpha[touched].astype(np.float32) * (1 / 255), full(_feather(alpha_g)))
+    weight = weight * weight * (3 - 2 * weight) * full(gate_g)
+    fill = _fill(hull - (x0, y0), alpha.shape)[touched]
+    under = cv2.blendLinear(full(smooth_g), source[touched].astype(np.float32), fill, 1 - fill)
     pixels = cv2.blendLinear(result, under, weight, 1 - weight)
     changed = cv2.compare(cv2.max(weight, fill), 0, cv2.CMP_GT)
-    cv2.copyTo(cv2.add(pixels, 0, dtype=cv2.CV_8U), changed, source)
-    written[y0:y1, x0:x1] |= changed
+    cv2.copyTo(cv2.add(pixels, 0, dtype=cv2.CV_8U), changed, source[touched])
+    written[y0:y1, x0:x1][touched] |= changed
 
 
 def _shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -110,13 +112,10 @@ def _shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def _enlarge(grid: np.ndarray, like: np.ndarray) -> np.ndarray:
-    return cv2.resize(grid, (like.shape[1], like.shape[0]), interpolation=cv2.INTER_LINEAR)
-
-
 def _window(shape: tuple[int, ...], patch: np.ndarray, square: np.ndarray,
-            hull: np.ndarray) -> tuple[int, int, int, int]:
-    """The part of the frame x0, y0, x1, y1 that holds mask, hull and surroundings."""
+            hull: np.ndarray) -> tuple[tuple[int, int, int, int], tuple[slice, slice]]:
+    """The part of the frame x0, y0, x1, y1 that holds mask, hull and surroundings, and
+    the rows and columns of that part which hold mask and hull."""
     left, top, side = (int(v) for v in square)
     px, py, pw, ph = cv2.boundingRect(cv2.extractChannel(patch, 3))
     if not pw:
@@ -124,13 +123,15 @@ def _window(shape: tuple[int, ...], patch: np.ndarray, square: np.ndarray,
     scale = side / patch.shape[0]
     low = np.minimum(hull.min(0), [left + px * scale, top + py * scale])
     high = np.maximum(hull.max(0), [left + (px + pw) * scale, top + (py + ph) * scale])
-    pad = 3 + _PAD * (high - low).max()
+    size = (high - low).max()
     limit = np.array([shape[1], shape[0]])
-    x0, y0 = np.clip(np.floor(low - pad), 0, limit).astype(int)
-    x1, y1 = np.clip(np.ceil(high + pad), 0, limit).astype(int)
-    if x1 <= x0 or y1 <= y0:
+    (x0, y0, x1, y1), (ax, ay, bx, by) = (
+        [int(v) for edge in (np.floor(low - pad), np.ceil(high + pad))
+         for v in np.clip(edge, 0, limit)]
+        for pad in (3 + _PAD * size, 3 + 2 * _RIM * size))
+    if bx <= ax or by <= ay:
         raise ReplacerError("the face lies outside the frame")
-    return int(x0), int(y0), int(x1), int(y1)
+    return (x0, y0, x1, y1), (slice(ay - y0, by - y0), slice(ax - x0, bx - x0))
 
 
 def _surrogate(patch: np.ndarray, square: np.ndarray, x0: int, y0: int, x1: int,
