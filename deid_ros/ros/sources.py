@@ -85,9 +85,9 @@ def pan_and_zoom(picture: np.ndarray, *, size: tuple[int, int]) -> Iterator[np.n
     i = 0
     while True:
         zoom = fit * (1.3 + 0.25 * math.sin(i / 61))
-        # The middle of the view wanders as far as the picture reaches
+        # The middle of the view wanders within the picture...
         free_x, free_y = columns - width / zoom, rows - height / zoom
-        # and keeps to the upper part, where the face of a portrait is.
+        # ... and keeps to the upper part, where the face of a portrait is.
         x = columns / 2 + free_x / 2 * 0.6 * math.sin(i / 37)
         y = rows / 2 + free_y / 2 * (-0.8 + 0.2 * math.sin(i / 53))
         move = np.array([[zoom, 0, width / 2 - zoom * x], [0, zoom, height / 2 - zoom * y]])
