@@ -193,9 +193,9 @@ def turned(head: Head, yaw: float) -> Head:
     hair = (head.pixels[..., :3] * ring[..., None]).sum((0, 1)) / max(float(ring.sum()), 1e-3)
     side = float(np.sin(np.radians(yaw)))
     box = _box(points[:468])
-    middle = np.array([_RENDER / 2 - 0.30 * side * scale * width,
-                       box[1] + 0.36 * box[3]])
-    axes = scale * width * np.array([0.60 + 0.12 * abs(side), 0.80])
+    middle = np.array([_RENDER / 2 - 0.38 * side * scale * width,
+                       box[1] + 0.38 * box[3]])
+    axes = scale * width * np.array([0.58 + 0.06 * abs(side), 0.76])
     skull = _ellipse((_RENDER, _RENDER), middle, axes)
     grain = np.random.default_rng(0).normal(0, 9, (_RENDER, _RENDER, 1)).astype(np.float32)
     colour = face[..., None] * drawn[..., :3] + (1 - face[..., None]) * (

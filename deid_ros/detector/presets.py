@@ -49,12 +49,12 @@ _HALF = 0.5
 PRESETS: dict[str, Preset] = {
     # A quarter of the pixels, a second look at little.
     "fast": Preset(cycle=((Pass(_HALF),),), beside=("ssd",), weak=0.25, looks=2),
-    # Every second frame in full; between, smaller and once more turned, for those who
-    # lie or stand on their heads.
+    # Somewhat smaller, and on every second frame once more turned, for those who lie
+    # or stand on their heads.
     "balanced": Preset(
-        cycle=((Pass(),), (Pass(0.7), Pass(_HALF, turn=1)),
-               (Pass(),), (Pass(0.7), Pass(_HALF, turn=2)),
-               (Pass(),), (Pass(0.7), Pass(_HALF, turn=3))),
+        cycle=((Pass(0.8),), (Pass(0.7), Pass(_HALF, turn=1)),
+               (Pass(0.8),), (Pass(0.7), Pass(_HALF, turn=2)),
+               (Pass(0.8),), (Pass(0.7), Pass(_HALF, turn=3))),
         weak=0.15, looks=6, tiles=1),
     # Everything on every frame: for pictures and archives.
     "paranoid": Preset(
