@@ -173,7 +173,6 @@ def build_generator(space: FaceSpace, *, latent: int = 192, seed: int = 0) -> ke
             x = layers.Concatenate()([x, coarse, Constant(side, 8)(code)])
         x = layers.Conv2D(channels, 3, padding="same")(x)
         x = Modulate()([x, z])
-    x = Modulate()([layers.Conv2D(x.shape[-1], 3, padding="same")(x), z])
     # Starts at zero: the untrained network is the linear texture.
     detail = DepthToSpace()(layers.Conv2D(12, 3, padding="same", kernel_initializer="zeros")(x))
     smooth = layers.UpSampling2D(256 // COARSE_SIDE, interpolation="bilinear",
