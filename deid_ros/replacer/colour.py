@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-__all__ = ["ColourFit", "fit_colour", "skin_cells"]
+__all__ = ["ColourFit", "eye_cells", "fit_colour", "skin_cells"]
 
 #: Weights of blue, green, red in the luminance (ITU-R BT.601).
 _LUMA = np.array([0.114, 0.587, 0.299], np.float32)
@@ -26,6 +26,7 @@ _NARROW = np.array([16.0, 8.0, 8.0], np.float32)  # least spread of skin in thes
 _CONTRAST = (0.7, 1.1)
 _COLOURFUL = (0.3, 1.2)
 _SHADE = 0.35       # this part of the skin's level and less is no skin but a feature
+_DEPTH = (0.6, 1.6) # of the features' distance from the skin, besides its level
 _SHADING = 24.0     # levels; what is farther from the skin's level keeps its contrast
 _GRADIENT = 0.5     # natural logarithm of the largest change of light over the face
 _DARK = 8.0         # levels added before taking ratios: noise in shadows is no light
@@ -85,8 +86,15 @@ def _draw(image: np.ndarray, points: np.ndarray, value: float, thick: int) -> No
         cv2.polylines(image, [hull], True, value, thick)
 
 
+def eye_cells(landmarks: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """bool (h, w): the band of eyes and brows, where a face is darkest."""
+    band = np.zeros(shape, np.uint8)
+    _draw(band, np.concatenate([landmarks[17:27], landmarks[36:48]]), 1, 1)
+    return band > 0
+
+
 def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarray,
-               surrogate_skin: np.ndarray) -> ColourFit:
+               surrogate_skin: np.ndarray, eyes: np.ndarray) -> ColourFit:
     """The recolouring that makes a surrogate's skin look like the source's.
 
     Mean and spread as in Reinhard et al., "Color transfer between images", 2001,
@@ -97,6 +105,7 @@ def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarra
     Args:
         source, surrogate: BGR uint8 (h, w, 3), on one grid.
         source_skin, surrogate_skin: float32 (h, w), 0..1.
+        eyes: bool (h, w), the band of eyes and brows.
     """
     source_f = source.astype(np.float32)
     weight_s = _robust(source_f, source_skin)
@@ -109,7 +118,11 @@ def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarra
     luma_s, luma_p = float(mean_s @ _LUMA), float(mean_p @ _LUMA)
     contrast = (spread_s / (luma_s + _DARK)) / max(spread_p / (luma_p + _DARK), 1e-3)
     contrast = float(np.clip(contrast, *_CONTRAST))
-    tone = _tone(luma_p, luma_s, contrast, min(1.5 * spread_p, _SHADING))
+    darkest = None
+    if np.count_nonzero(eyes) >= 12:
+        darkest = tuple(float(np.percentile(image[eyes] @ _LUMA, 4))
+                        for image in (surrogate, source_f))
+    tone = _tone(luma_p, luma_s, contrast, min(1.5 * spread_p, _SHADING), darkest)
     # Skin has the same tint in light and shade, the source's. What deviates from it
     # in the surrogate (lips, eyes, shine) deviates as much less, or more, as the
     # source's skin is less, or more, coloured: else pale skin would get blue shine.
@@ -129,11 +142,17 @@ def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarra
     return ColourFit(tone, matrix, light)
 
 
-def _tone(before: float, after: float, contrast: float, width: float) -> np.ndarray:
+def _tone(before: float, after: float, contrast: float, width: float,
+          darkest: tuple[float, float] | None) -> np.ndarray:
     """Factors float32 (256,) that take one level of luminance to another.
 
-    Within ``width`` levels of the skin its contrast is changed; what is much darker
-    (pupils, brows, nostrils) stays dark, and what is much lighter does not burn out.
+    Within ``width`` levels of the skin its contrast is changed; features keep the
+    distance from the skin that they have in the source (less in haze, more in hard
+    light), and what is much lighter than skin does not burn out.
+
+    Args:
+        before, after: the skin's level in the surrogate and in the source.
+        darkest: the level of the darkest features in both, where it is known.
     """
     before, after = (float(np.clip(level, 8, 247)) for level in (before, after))
     gain = after / before
@@ -142,10 +161,16 @@ def _tone(before: float, after: float, contrast: float, width: float) -> np.ndar
     shade = (255 * (dark / 255) ** (np.log(after / 255) / np.log(before / 255)) if gain < 1
              else dark * np.sqrt(gain))
     slope = (after - shade) / (before - dark)
+    if darkest is not None:
+        depth = max(after - darkest[1], 1.0) / max(before - darkest[0], 1.0)
+        slope *= float(np.clip(depth / slope, *_DEPTH))
+        shade = max(after - slope * (before - dark), 0.0)
     width = min(width, 0.6 * (before - dark), 0.6 * (255 - before))
     rise = (255 - after) / (255 - before)
-    knots = [(0, 0), (dark, shade), (before - width, after - contrast * slope * width),
-             (before, after), (before + width, after + contrast * rise * width), (255, 255)]
+    knots = [(0, max(shade - slope * dark, 0.0)), (dark, shade),
+             (before - width, after - contrast * slope * width),
+             (before, after), (before + width, after + contrast * min(rise, slope) * width),
+             (255, 255)]
     x, y = np.array(knots).T
     table = np.interp(np.arange(-8, 264), x, np.maximum.accumulate(y))
     table = np.convolve(table, np.full(17, 1 / 17), "valid")

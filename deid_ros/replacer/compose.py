@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from deid_ros.errors import ReplacerError
-from deid_ros.replacer.colour import fit_colour, skin_cells
+from deid_ros.replacer.colour import eye_cells, fit_colour, skin_cells
 from deid_ros.replacer.gate import skin_gate
 from deid_ros.replacer.membrane import interpolate, local_mean
 from deid_ros.replacer.obfuscate import fill_polygon
@@ -74,7 +74,7 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     gate_g, likely = skin_gate(source_g, skin, outline, points)
     skin = skin * likely
     opaque = cv2.erode((alpha_g > 0.97).astype(np.uint8), _CROSS)
-    fit = fit_colour(source_g, colour_g, skin, skin * opaque)
+    fit = fit_colour(source_g, colour_g, skin, skin * opaque, eye_cells(points, skin.shape))
     source_g, matched_g = source_g.astype(np.float32), fit.apply(colour_g)
     offset_g, smooth_g = _border(source_g, matched_g, alpha_g, hull_g, likely)
 
