@@ -12,10 +12,11 @@ from deid_ros.errors import ConfigError, GalleryError
 from deid_ros.faces import MATCH_BASE
 from deid_ros.matcher import POLICIES, policy_index
 from deid_ros.matcher.blending import Pool
+from deid_ros.matcher.likeness import Likeness
 from deid_ros.matcher.policies import choose, generator_for
 
 PINNED_RANDOM = 0.5517659673122628
-PINNED_IDS = ("id000", "id001", "id002", "id022", "id038")
+PINNED_IDS = ("id004", "id016", "id026", "id030", "id035")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,8 @@ def test_blends_vary_as_people_do():
                       for i in range(300)])
     ratio = codes.std(axis=0) / gallery.codes[:200].std(axis=0)
     assert 0.85 < ratio.mean() < 1.15
-    np.testing.assert_allclose(codes.mean(axis=0), gallery.codes[:200].mean(axis=0), atol=0.5)
+    # Choosing the strangest of many draws moves their mean a little.
+    np.testing.assert_allclose(codes.mean(axis=0), gallery.codes[:200].mean(axis=0), atol=1.0)
 
 
 def test_contributors_are_of_one_sex_and_usable():
@@ -151,36 +153,71 @@ def test_margin_is_kept_and_never_empty(gallery):
     assert draw(gallery, "margin", face=face).ids == draw(gallery, "nearest", face=face).ids
 
 
-def test_score_tells_contributors_and_neighbours(gallery):
+def seen_gallery(men=300, *, noise=0.1, seed=3):
+    """A gallery whose embeddings show the codes, and what a recogniser sees in a code."""
+    rng = np.random.default_rng(seed)
+    codes = rng.normal(size=(men + 5, 12)).astype(np.float32)
+    turn = rng.normal(size=(12, 16))
+
+    def seen(codes, rng=rng):
+        rows = codes @ turn + noise * 5 * rng.normal(size=(len(codes), 16)) + 4
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+    return make_gallery(men, 5, codes=codes, embeddings=seen(codes)), seen
+
+
+def test_score_tells_contributors_and_neighbours():
+    gallery, _ = seen_gallery()
     pool = Pool(gallery, mix=2, need_all=True)
     code = gallery.codes[7]
-    assert pool.score(code, np.array([7, 8])) < 1           # is a contributor
-    assert pool.score(code, np.array([1, 2])) < 1e-6        # is somebody else
-    # Far from everybody: only being nearest to a contributor can be wrong.
-    far = (gallery.codes[:40].mean(axis=0) + 20).astype(np.float32)
-    gaps = np.linalg.norm(pool._points - far.astype(float) @ pool._axes, axis=1)
-    order = gaps.argsort()
-    assert pool.score(far, order[:2]) < 1 < pool.score(far, order[-2:])
+    def score(code, *rows):
+        return pool.scores(code[None], np.array([rows]), "M")[0]
+
+    assert score(code, 7, 8) < 1                             # is a contributor
+    assert score(code, 1, 2) < 1e-3                          # is somebody else
+    # Apart from everybody: only looking like a contributor can be wrong.
+    far = (5 * code).astype(np.float32)
+    order = gallery.distances(gallery.embeddings[7:8])[0].argsort()
+    assert score(far, 7, order[-1]) < 1 < score(far, order[-2], order[-1])
+    assert score(far, order[5], order[6]) < score(far, order[-2], order[-1])
+    assert pool.scores(np.zeros((0, 12)), np.zeros((0, 2), int), "M").shape == (0,)
 
 
-def test_rejected_draws_are_repeated():
-    """With the check, far fewer blends end up nearest to a contributor."""
-    gallery = make_gallery(300, 5, code_size=8)
+def test_likeness_of_nobody_and_of_everybody():
+    gallery = make_gallery(4, 0)
+    likeness = Likeness(gallery)
+    excess, named = likeness.excess(np.zeros((0, 12)), np.zeros((0, 2), int), "M")
+    assert excess.shape == named.shape == (0,)
+    # All contribute: the one seen is a contributor whatever it looks like.
+    excess, named = likeness.excess(gallery.codes[:1], np.arange(4)[None], "M")
+    assert np.isinf(excess[0]) and named[0]
+    assert not draw(gallery, "independent", mix=4).accepted
+
+
+def test_rejected_draws_are_repeated_until_a_recogniser_names_no_contributor():
+    gallery, seen = seen_gallery()
     pool = Pool(gallery, mix=3, need_all=True)
 
-    def near_own(mixture):
-        gaps = np.linalg.norm(pool._points - mixture.code.astype(float) @ pool._axes, axis=1)
-        return int(gaps.argmin()) in rows_of(gallery, mixture)
+    def named(code, rows):
+        return int(gallery.distances(seen(code[None]))[0].argmin()) in rows
 
     checked = [draw(gallery, "independent", mix=3, words=("r", i), pool=pool) for i in range(60)]
     assert all(mixture.accepted for mixture in checked)
-    assert not any(near_own(mixture) for mixture in checked)
+    assert sum(named(mixture.code, rows_of(gallery, mixture)) for mixture in checked) <= 1
     raw = []
     for i in range(60):
         rows = generator_for("raw", i).permutation(300)[:3]
-        code = pool.blend("M", rows, np.ones(3))
-        raw.append(pool.score(code, rows) < 1)
-    assert sum(raw) > 10   # the check had something to do
+        raw.append(named(pool.blend("M", rows, np.ones(3)), rows))
+    assert sum(raw) > 6   # the check had something to do
+
+
+def test_a_policy_without_another_draw_says_what_it_got(gallery):
+    """`nearest` keeps its choice, but does not call it accepted."""
+    pool = Pool(gallery, mix=5, need_all=True)
+    for i in range(20):
+        mixture = draw(gallery, "nearest", face=faces("M", 1, i), pool=pool)
+        score = pool.scores(mixture.code[None], np.array([rows_of(gallery, mixture)]), "M")
+        assert mixture.accepted == (score[0] >= 1)
 
 
 def test_mix_of_one_is_somebody_and_says_so(gallery):

@@ -2,7 +2,8 @@
 
 A plain mean of identities is pale and close to everybody. Its deviation from the
 mean of the sex is therefore stretched until it varies as much as real
-identities do, and a blend that landed on a real one is told apart by ``score``.
+identities do, and ``scores`` tells a blend that landed on a real one, or that a
+recogniser would take for one of its contributors (``likeness``).
 """
 
 from __future__ import annotations
@@ -13,15 +14,13 @@ import numpy as np
 
 from deid_ros.errors import ConfigError
 from deid_ros.matcher.gallery import Gallery
+from deid_ros.matcher.likeness import Likeness
 
 __all__ = ["SPACE_DIMENSIONS", "Pool"]
 
-#: Leading directions of the codes, brought to equal variance, in which likeness is
-#: judged; they hold nine tenths of the variance. In more of them all strangers are
-#: equally far and a blend of 5 is nearest to one of the 5 whatever one draws (measured
-#: on the codes of 683 portraits: 37 % of draws in 16 directions, 66 % in 32, 99 % in all
-#: 128), although a recogniser that saw rendered blends of 5 named a contributor for
-#: 5 % only.
+#: Leading directions of the codes, brought to equal variance, in which it is judged
+#: whether a blend landed on a real identity; they hold nine tenths of the variance. In
+#: more of them all strangers are equally far.
 SPACE_DIMENSIONS = 16
 
 #: A blend must be at least as far from every real identity as the nearest
@@ -53,7 +52,8 @@ class Pool:
             raise ConfigError(f"mix is {mix}, but the gallery has {len(gallery)} identities; "
                               f"choose mix from 1 to {self._limit(need_all)}.")
         self.groups = self._groups(need_all)
-        codes = gallery.codes.astype(np.float64)
+        codes = self._codes = gallery.codes.astype(np.float64)
+        self._likeness = Likeness(gallery)
         self._means = {sex: codes[rows].mean(axis=0) for sex, rows in self.groups.items()}
         self._fit(codes)
 
@@ -107,34 +107,38 @@ class Pool:
         return sexes[int(np.searchsorted(ends, rng.random() * ends[-1], side="right"))]
 
     def blend(self, sex: str, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """float32 (C,): the code of a weighted blend with its variance restored.
+        """float32 (..., C): codes of weighted blends with their variance restored.
 
         mean + sqrt(mix_eff) * (blend - mean), where the mean is that of the
         group and mix_eff = 1 / sum(w^2) the number of equal contributors that
         would average out as much.
+
+        Args:
+            rows: (..., mix) row numbers, ``weights``: (..., mix) their shares.
         """
         weights = np.asarray(weights, np.float64)
-        weights = weights / weights.sum()
+        weights = weights / weights.sum(axis=-1, keepdims=True)
         mean = self._means[sex]
-        blend = weights @ self.gallery.codes[rows].astype(np.float64)
-        return (mean + (blend - mean) / np.sqrt((weights ** 2).sum())).astype(np.float32)
+        blend = np.einsum("...i,...ij->...j", weights, self._codes[rows])
+        stretch = 1 / np.sqrt((weights ** 2).sum(axis=-1, keepdims=True))
+        return (mean + (blend - mean) * stretch).astype(np.float32)
 
-    def score(self, code: np.ndarray, rows: np.ndarray) -> float:
-        """How much a blended code is nobody's: at least 1 is good enough.
+    def scores(self, codes: np.ndarray, rows: np.ndarray, sex: str) -> np.ndarray:
+        """How much blended codes of ``sex`` are nobody's: at least 1 is good enough.
 
-        Below 1 the nearest real identity is one of its contributors ``rows``, or
-        nearer than real identities are to each other.
+        Below 1 a code is nearer to a real identity than those are to each other, or
+        a recogniser would find one of its contributors most like it. Above, the
+        less it looks like its contributors the better.
+
+        Args:
+            codes: (M, C), ``rows``: (M, mix) row numbers of their contributors.
+
+        Returns:
+            float64 (M,).
         """
-        gaps = np.linalg.norm(self._points - code.astype(np.float64) @ self._axes, axis=1)
-        own = np.zeros(len(gaps), bool)
-        own[rows] = True
-        nearest = gaps.min()
-        apart = nearest / self.threshold if self.threshold > 0 else np.inf
-        if own.all():
-            return float(min(apart, 0.0))
-        others = gaps[~own].min()
-        # A tie with a contributor is a contributor.
-        estranged = gaps[own].min() / others if others > 0 else np.inf
-        if estranged <= 1:
-            estranged = min(estranged, 1 - 1e-9)
-        return float(min(apart, estranged))
+        points = np.asarray(codes, np.float64) @ self._axes
+        gaps = np.sqrt(((points[:, None] - self._points) ** 2).sum(axis=2)).min(axis=1)
+        apart = gaps / self.threshold if self.threshold > 0 else np.full(len(gaps), np.inf)
+        excess, named = self._likeness.excess(codes, rows, sex)
+        strange = np.where(named, 0.5 - 0.25 * np.clip(excess, -1, 2), 3 - excess)
+        return np.where(apart < 1, np.minimum(apart, strange), strange)

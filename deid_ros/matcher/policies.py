@@ -16,7 +16,7 @@ from deid_ros.matcher.blending import Pool
 
 __all__ = ["POLICIES", "Mixture", "Policy", "choose", "generator_for", "policy_index"]
 
-#: Draws that are tried before the best of them is taken.
+#: Draws of which the best is taken.
 TRIES = 64
 
 #: Two codes closer than this, relative to their size, are the same surrogate.
@@ -34,8 +34,8 @@ class Mixture:
         weights: (mix,) float64, their shares, which sum to 1.
         code: (C,) float32, the identity code for the generator.
         sex: the group that the contributors are from.
-        accepted: False where every draw tried was too like a real identity and
-            the least alike was taken.
+        accepted: False where it is too like a real identity, because every draw
+            was (the least alike was taken) or the policy draws but once.
     """
 
     ids: tuple[str, ...]
@@ -170,9 +170,9 @@ def choose(policy: Policy, pool: Pool, *, sex: str, distances: np.ndarray,
            taken: Sequence[np.ndarray] = ()) -> Mixture:
     """The surrogate identity for one face.
 
-    A random policy repeats its draw, from the same generator, until the blend is
-    nobody's (``Pool.score``), at most ``TRIES`` times; then the best draw is
-    taken. The deterministic ones take their first that is free.
+    A random policy draws ``TRIES`` times from the same generator and takes the blend
+    that is most clearly nobody's (``Pool.scores``). The deterministic ones take their
+    first that is free.
 
     Args:
         policy: one with ``draws``.
@@ -186,24 +186,22 @@ def choose(policy: Policy, pool: Pool, *, sex: str, distances: np.ndarray,
     Raises:
         GalleryError: no free surrogate is left.
     """
-    best: tuple[float, np.ndarray, np.ndarray, np.ndarray] | None = None
     used = np.array(list(taken), np.float32).reshape(-1, pool.gallery.code_size)
     near = SAME_CODE * np.linalg.norm(used, axis=1)
     assert policy.draws is not None
     draws = policy.draws(pool, sex, rng=rng, distances=distances, margin=margin)
-    for rows, weights in itertools.islice(draws, TRIES if policy.random else None):
-        code = pool.blend(sex, rows, weights)
-        if (np.linalg.norm(used - code, axis=1) <= near).any():
-            continue
-        score = pool.score(code, rows) if policy.random else np.inf
-        if best is None or score > best[0]:
-            best = score, rows, weights, code
-        if score >= 1:
-            break
-    if best is None:
-        raise GalleryError(
-            f"{len(taken)} surrogates are in use and the gallery's {len(pool.groups[sex])} "
-            f"candidates give no other one with mix {pool.mix}; use a larger gallery.")
-    score, rows, weights, code = best
-    return Mixture(tuple(pool.gallery.ids[rows].tolist()), weights / weights.sum(), code, sex,
-                   bool(score >= 1))
+    batches = iter([list(itertools.islice(draws, TRIES))]) if policy.random else (
+        [draw] for draw in draws)
+    for batch in batches:
+        rows, weights = (np.stack(part) for part in zip(*batch))
+        codes = pool.blend(sex, rows, weights)
+        free = (np.linalg.norm(codes[:, None] - used, axis=2) > near).all(axis=1)
+        if free.any():
+            scores = np.where(free, pool.scores(codes, rows, sex), -np.inf)
+            best = int(scores.argmax())
+            return Mixture(tuple(pool.gallery.ids[rows[best]].tolist()),
+                           weights[best] / weights[best].sum(), codes[best], sex,
+                           bool(scores[best] >= 1))
+    raise GalleryError(
+        f"{len(taken)} surrogates are in use and the gallery's {len(pool.groups[sex])} "
+        f"candidates give no other one with mix {pool.mix}; use a larger gallery.")
