@@ -237,6 +237,7 @@ def load(path: str | Path | None = None,
                 value = as_list(value) or list(NOTHING)
             config.setdefault(node, {})[name] = check(node, name, value)
     for first, second, name in (("detector", "matcher", "extractor"),
+                                ("matcher", "generator", "generator"),
                                 ("detector", "replacer", "image_topic")):
         if config[first][name] != config[second][name]:
             raise ConfigError(

@@ -100,17 +100,34 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
             str, "Weights file of your own; needed by vggface and trained, ignored by dlib_resnet"),
         "policy": Parameter(
             str, "How a surrogate identity is chosen: independent is a random draw per track; "
-            "nearest, the paper's, leaks against a modern face recogniser",
-            choices=("independent", "nearest")),
+            "nearest, the paper's, leaks against a modern face recogniser; margin takes the "
+            "nearest beyond a distance and falls to an attacker who runs the same tool; k_same "
+            "lets k enrolled people share one surrogate",
+            choices=("independent", "nearest", "margin", "k_same")),
         "mix": Parameter(
             int, "Gallery identities blended in one surrogate; at most the size of the gallery",
             unit="identities", minimum=1, maximum=1000),
         "preserve": Parameter(
             list, "What a surrogate keeps of the person; ['none'] for nothing",
             choices=("sex", "none")),
+        "margin": Parameter(
+            float, "Policy margin: least cosine distance of a contributor to the person; 0: the "
+            "median distance between two gallery people of one sex", minimum=0.0, maximum=2.0),
+        "k": Parameter(
+            int, "Policy k_same: how many enrolled people share a surrogate at least",
+            unit="people", minimum=2, maximum=1000),
+        "enrolled": Parameter(
+            str, "Policy k_same: the enrolled people, a file made by deid db build with a picture "
+            "of each"),
+        "memory_seconds": Parameter(
+            float, "How long a person who left the view keeps the surrogate; 0: forgotten at once",
+            unit="s", minimum=0.0, maximum=86400.0),
         "key": Parameter(
             str, "Given, the same input gets the same surrogates again; empty: a fresh one "
             "per run"),
+        "generator": Parameter(
+            str, "The generator that draws the surrogates; the gallery's identity codes must be "
+            "made with the face space beside it"),
     },
     "generator": {
         "generator": Parameter(

@@ -107,13 +107,9 @@ class Pipeline:
     def matcher(self) -> Any:
         """Embeddings to identity codes: a ``Matcher``."""
         if self._matcher is None:
-            from deid_ros.matcher import Gallery, Matcher
+            from deid_ros.matcher import create_matcher
 
-            options = self.config["matcher"]
-            gallery = Gallery.load(file_of(options["gallery"]))
-            gallery.require_extractor(options["extractor"])
-            self._matcher = Matcher(gallery, policy=options["policy"], mix=options["mix"],
-                                    preserve=as_list(options["preserve"]), key=options["key"])
+            self._matcher = create_matcher(self.config["matcher"], warn=_log.warning)
         return self._matcher
 
     @property

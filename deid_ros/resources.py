@@ -18,7 +18,8 @@ import yaml
 
 from deid_ros.errors import ModelError
 
-__all__ = ["MODELS_VARIABLE", "model_path", "model_table", "sha256_of", "share_path"]
+__all__ = ["MODELS_VARIABLE", "face_space_of", "model_path", "model_table", "sha256_of",
+           "share_path"]
 
 #: A folder that is searched for model files before anything else.
 MODELS_VARIABLE = "DEID_MODELS"
@@ -107,3 +108,20 @@ def model_path(name: str) -> Path:
             return path
     raise ModelError(f"The model '{name}' was not found at {candidates[-1]}; "
                      f"bring it with: {remedy}")
+
+
+def face_space_of(generator: Path) -> Path:
+    """The face space that a generator (``.onnx``) was trained in: the file beside it.
+
+    That of the installed generator is verified.
+
+    Raises:
+        ModelError: it is missing or altered.
+    """
+    if generator == share_path("models", "generator.onnx"):
+        return model_path("face_space")
+    path = generator.with_name("face_space.npz")
+    if not path.is_file():
+        raise ModelError(f"The face space {path} of the generator {generator} is missing; copy it "
+                         "there, or train both with: deid train generator")
+    return path

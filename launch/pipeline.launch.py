@@ -29,6 +29,11 @@ STAGE_ARGUMENTS = {
     "detector": ("detector",),
     "policy": ("matcher",),
     "mix": ("matcher",),
+    "preserve": ("matcher",),
+    "margin": ("matcher",),
+    "k": ("matcher",),
+    "enrolled": ("matcher",),
+    "memory_seconds": ("matcher",),
     "replace": ("replacer",),
     "blend": ("replacer",),
 }

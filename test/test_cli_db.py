@@ -17,7 +17,7 @@ from deid_ros.detector import FaceMesh, create_detector
 from deid_ros.errors import GalleryError
 from deid_ros.extractor import create_extractor
 from deid_ros.faces import DETECTION
-from deid_ros.matcher import Gallery
+from deid_ros.matcher import SCHEMA, Gallery
 from deid_ros.training import database
 from deid_ros.training.database import Portrait, Stages, build_gallery, read_portraits
 
@@ -59,7 +59,7 @@ def locate(frame, detections):
 
 @pytest.fixture
 def stages():
-    return Stages(Detector(), locate, Extractor(), encode)
+    return Stages(Detector(), locate, Extractor(), encode, "5e")
 
 
 def picture(path, *, faces=1, belief=90, seed=0):
@@ -240,7 +240,8 @@ def test_info(run, folder, tmp_path):
     lines = {line[:34].strip(): line[34:].strip() for line in out.splitlines()}
     assert lines["identities"] == "3 (2 M, 1 F, 0 of unknown sex)"
     assert lines["extractor"] == "vggface, 8 numbers"
-    assert lines["schema"] == "1" and lines["code size"] == "4" and lines["usable"] == "3"
+    assert lines["face space"] == "SHA-256 5e, not that of the installed generator"
+    assert lines["schema"] == str(SCHEMA) and lines["code size"] == "4" and lines["usable"] == "3"
     assert lines["SHA-256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     gallery = Gallery.load(path)
     assert f"{gallery.neighbour_distances.max():.4f}" in lines["nearest other"]

@@ -43,7 +43,7 @@ def test_nobody_asks(gallery):
 
 
 def test_file_round_trip_is_exact_and_reproducible(gallery, tmp_path):
-    gallery = dataclasses.replace(gallery, usable=np.arange(len(gallery)) % 2 == 0)
+    gallery = dataclasses.replace(gallery, usable=np.arange(len(gallery)) % 2 == 0, space="5" * 64)
     gallery.save(tmp_path / "new" / "a.npz")
     gallery.save(tmp_path / "b.npz")
     assert (tmp_path / "new" / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
@@ -53,6 +53,7 @@ def test_file_round_trip_is_exact_and_reproducible(gallery, tmp_path):
         np.testing.assert_array_equal(getattr(read, name), getattr(gallery, name))
         assert getattr(read, name).dtype == getattr(gallery, name).dtype
     assert (read.extractor, read.schema, read.code_size) == ("dlib_resnet", SCHEMA, 12)
+    assert read.space == "5" * 64
 
 
 def test_no_pickles_and_read_only(gallery, tmp_path):
@@ -95,7 +96,8 @@ def test_single_array_and_folder(tmp_path):
 
 def stored(gallery: Gallery, path, **changes: object) -> None:
     arrays = {name: getattr(gallery, name) for name in ARRAYS}
-    arrays |= {"schema": np.int64(SCHEMA), "extractor": np.str_("dlib_resnet")}
+    arrays |= {"schema": np.int64(SCHEMA), "extractor": np.str_("dlib_resnet"),
+               "space": np.str_("")}
     arrays |= changes
     np.savez(path, **{name: value for name, value in arrays.items() if value is not None})
 
@@ -119,6 +121,19 @@ def test_missing_arrays(gallery, tmp_path):
     stored(gallery, tmp_path / "g.npz", codes=None, sex=None)
     with pytest.raises(GalleryError, match="lacks codes, sex"):
         Gallery.load(tmp_path / "g.npz")
+    stored(gallery, tmp_path / "g.npz", space=None)
+    with pytest.raises(GalleryError, match="lacks space"):
+        Gallery.load(tmp_path / "g.npz")
+
+
+@pytest.mark.parametrize(("space", "words"), [
+    ("a" * 64, r"\('a{12}\.\.\.'\)"), ("", "one that it does not name")])
+def test_codes_of_another_face_space_are_refused_with_both_names(gallery, space, words):
+    gallery = dataclasses.replace(gallery, space=space)
+    gallery.require_space(space, path="g.npz", space="face_space.npz")
+    with pytest.raises(GalleryError, match=rf"gallery DB/g\.npz .*{words}.* /m/face_space\.npz "
+                                           r"\('b{12}\.\.\.'\).*deid db build FOLDER -o DB/g"):
+        gallery.require_space("b" * 64, path="DB/g.npz", space="/m/face_space.npz")
 
 
 @pytest.mark.parametrize(("changes", "words"), [

@@ -13,8 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "launch" / "pipeline.launch.py"
 
-ARGUMENTS = ["config", "namespace", "image_topic", "detector", "policy", "mix", "replace", "blend",
-             "record", "network", "use_sim_time", "log_level"]
+ARGUMENTS = ["config", "namespace", "image_topic", "detector", "policy", "mix", "preserve",
+             "margin", "k", "enrolled", "memory_seconds", "replace", "blend", "record",
+             "network", "use_sim_time", "log_level"]
 
 
 def test_there_is_no_opaque_function():
@@ -82,6 +83,12 @@ def test_defaults_are_those_of_the_configuration(launch_file):
 
 @pytest.mark.parametrize("given, node, name, value", [
     ({"mix": "1"}, "matcher", "mix", 1),
+    ({"policy": "margin", "margin": "1"}, "matcher", "margin", 1.0),
+    ({"k": "3"}, "matcher", "k", 3),
+    ({"enrolled": "/data/17"}, "matcher", "enrolled", "/data/17"),
+    ({}, "matcher", "enrolled", ""),
+    ({"memory_seconds": "5"}, "matcher", "memory_seconds", 5.0),
+    ({"preserve": "none"}, "matcher", "preserve", ["none"]),
     ({"detector": "ssd"}, "detector", "detector", ["ssd"]),
     ({"detector": "ssd,centerface"}, "detector", "detector", ["ssd", "centerface"]),
     ({"detector": "[ssd, 'centerface']"}, "detector", "detector", ["ssd", "centerface"]),

@@ -107,6 +107,7 @@ def _info(args: argparse.Namespace) -> int:
         "usable": int(gallery.usable.sum()),
         "extractor": f"{gallery.extractor}, {gallery.embeddings.shape[1]} numbers",
         "code size": gallery.code_size,
+        "face space": _space(gallery.space),
         "nearest other": f"cosine distance {low:.4f} to {high:.4f}, median {middle:.4f}",
         "sex judged rightly by the others": judged or "no sex known",
     }
@@ -114,3 +115,15 @@ def _info(args: argparse.Namespace) -> int:
     for name, value in lines.items():
         print(f"{name:<{width}}  {value}")
     return 0
+
+
+def _space(digest: str) -> str:
+    """Which face space made the codes, and whether it is that of the installed generator."""
+    from deid_ros.resources import sha256_of, share_path
+
+    installed = share_path("models", "face_space.npz")
+    if not installed.is_file():
+        return f"SHA-256 {digest}" if digest else "not known"
+    same = "the installed generator's" if digest == sha256_of(installed) else (
+        "not that of the installed generator")
+    return f"SHA-256 {digest}, {same}" if digest else f"not known, {same}"

@@ -29,13 +29,16 @@ examples:
   deid evaluate in/ out/ --csv people.csv
   deid evaluate in/ out/ --csv people.csv --split probe --json report.json
   deid evaluate in/ --csv people.csv --keys 10 --mix 3
+  deid evaluate in/ --csv people.csv --keys 10 --policy margin --parrot own
+                              what an attacker finds who runs the same tool
   deid evaluate in/ out/ --second-view out2/
                               match outputs with outputs of second photos
 """
 
 #: Options of the run that --keys makes: node, parameter.
 RUN_OPTIONS = (("detector", "detector"), ("matcher", "policy"), ("matcher", "mix"),
-               ("matcher", "preserve"), ("generator", "generator"), ("replacer", "replace"),
+               ("matcher", "preserve"), ("matcher", "margin"), ("matcher", "k"),
+               ("matcher", "enrolled"), ("generator", "generator"), ("replacer", "replace"),
                ("replacer", "blend"))
 
 
@@ -107,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
     gallery = None
     if args.keys:
         from deid_ros.evaluation.runs import runs_of
+        from deid_ros.matcher import POLICIES
 
         config = config_of(args)
         runs: Any = runs_of(people, keys=[f"k{i}" for i in range(args.keys)],
@@ -114,6 +118,9 @@ def run(args: argparse.Namespace) -> int:
                             progress=_progress)
         if config["replacer"]["replace"] == "surrogate":
             gallery = _gallery(args)
+            policy = config["matcher"]["policy"]
+            print(f"deid evaluate: policy '{policy}': {POLICIES[policy].description}",
+                  file=sys.stderr)
     else:
         contributors = read_contributors(args.contributors) if args.contributors else None
         gallery = _gallery(args) if contributors is not None else None

@@ -16,7 +16,9 @@ from deid_ros.parameters import PARAMETERS, help_of
 __all__ = ["add_config", "add_parameter", "config_of", "overrides_of"]
 
 #: Parameters that name files.
-_FILES = ("gallery", "generator", "extractor_weights")
+_FILES = ("gallery", "generator", "extractor_weights", "enrolled")
+#: Parameters that all nodes which have them must agree on.
+_SHARED = ("extractor", "generator", "image_topic")
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -64,8 +66,8 @@ def _file(value: str) -> str:
 def overrides_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """node -> parameter -> value of the options that were given.
 
-    A parameter that two nodes must share (``extractor``, ``image_topic``) is set
-    for every node that has it.
+    A parameter that two nodes must share (``extractor``, ``generator``,
+    ``image_topic``) is set for every node that has it.
     """
     overrides: dict[str, dict[str, Any]] = {}
     for key, value in vars(args).items():
@@ -74,8 +76,8 @@ def overrides_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
             continue
         if name in _FILES:
             value = _file(value)
-        shared = name in ("extractor", "image_topic")
-        for other in [n for n in PARAMETERS if name in PARAMETERS[n]] if shared else [node]:
+        for other in ([n for n in PARAMETERS if name in PARAMETERS[n]] if name in _SHARED
+                      else [node]):
             overrides.setdefault(other, {})[name] = value
     return overrides
 

@@ -20,8 +20,8 @@ from deid_ros.errors import GalleryError
 
 __all__ = ["NEIGHBOURS", "SCHEMA", "SEXES", "Gallery", "cosine_distances"]
 
-#: The version of the file's layout.
-SCHEMA = 1
+#: The version of the file's layout. 2: with the fingerprint of the face space.
+SCHEMA = 2
 
 #: What ``sex`` may say; '?' is unknown.
 SEXES = ("M", "F", "?")
@@ -81,6 +81,8 @@ class Gallery:
         extractor: the extractor that made ``embeddings``.
         usable: (n,) bool, False where a surrogate should not be mixed from it
             (glasses, a beard); all True where nothing is known.
+        space: SHA-256 of the face space file that made ``shapes`` and ``codes``; ''
+            where nobody said.
         schema: version of the layout.
 
     Raises:
@@ -95,6 +97,7 @@ class Gallery:
     sha256: np.ndarray
     extractor: str
     usable: np.ndarray = None  # type: ignore[assignment]  # all True after __post_init__
+    space: str = ""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -171,12 +174,12 @@ class Gallery:
         if schema != SCHEMA:
             raise GalleryError(f"The gallery {path} has schema {schema}, this version reads schema "
                                f"{SCHEMA}; {remedy}")
-        missing = {*_ARRAYS, "extractor"} - set(data)
+        missing = {*_ARRAYS, "extractor", "space"} - set(data)
         if missing:
             raise GalleryError(f"The gallery {path} lacks {', '.join(sorted(missing))}; {remedy}")
         try:
             return cls(**{name: data[name] for name in _ARRAYS}, extractor=str(data["extractor"]),
-                       schema=int(schema))
+                       space=str(data["space"]), schema=int(schema))
         except (GalleryError, ValueError, TypeError) as error:
             raise GalleryError(f"{path}: {error}") from None
 
@@ -191,7 +194,7 @@ class Gallery:
             self.check_place(path)
             with open(part, "wb") as stream:
                 np.savez_compressed(stream, schema=np.int64(self.schema),
-                                    extractor=np.str_(self.extractor),
+                                    extractor=np.str_(self.extractor), space=np.str_(self.space),
                                     **{name: getattr(self, name) for name in _ARRAYS})
             os.replace(part, path)
         except OSError as error:
@@ -221,6 +224,20 @@ class Gallery:
                 f"The gallery was built with the extractor '{self.extractor}', but '{name}' is "
                 f"in use; set extractor to '{self.extractor}' or build another gallery with: "
                 f"deid db build --extractor {name}")
+
+    def require_space(self, digest: str, *, path: str | Path, space: str | Path) -> None:
+        """Refuse codes of another face space: the generator would draw other people.
+
+        Args:
+            digest: SHA-256 of the face space that the generator was trained in.
+            path: of this gallery, ``space``: of that file; for the message.
+        """
+        if digest != self.space:
+            made = f"'{self.space[:12]}...'" if self.space else "one that it does not name"
+            raise GalleryError(
+                f"The identity codes of the gallery {path} were made with another face space "
+                f"({made}) than that of the generator, {space} ('{digest[:12]}...'); build the "
+                f"gallery again with: deid db build FOLDER -o {path}")
 
     @functools.cached_property
     def id_rank(self) -> np.ndarray:

@@ -141,7 +141,8 @@ class KSame:
                 f"with at least {min(sizes) - 1} others. An attacker who sees only that "
                 "surrogate, and for whom the enrolled people are equally likely beforehand, "
                 f"names its person with a chance of at most 1/{min(sizes)}. It holds for "
-                "enrolled people who are assigned to their own group. It does not hold for "
-                "composites: a surrogate in a real frame comes with hair, clothes, pose and "
-                "place."),
+                "enrolled people who are assigned to their own group; people who are not enrolled "
+                "get the surrogate of the group that they look most like, without any guarantee. "
+                "It does not hold for composites: a surrogate in a real frame comes with hair, "
+                "clothes, pose, expression and place."),
         }

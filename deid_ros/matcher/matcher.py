@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,26 @@ from deid_ros.matcher.blending import Pool
 from deid_ros.matcher.gallery import Gallery
 from deid_ros.matcher.k_same import KSame
 from deid_ros.matcher.memory import Memory, Person
-from deid_ros.matcher.policies import POLICIES, Mixture, choose, generator_for, policy_index
+from deid_ros.matcher.policies import (
+    POLICIES,
+    TRIES,
+    Mixture,
+    choose,
+    generator_for,
+    policy_index,
+)
 
-__all__ = ["MEMORY_LIMIT", "PRESERVABLE", "Matcher"]
+__all__ = ["MEMORY_LIMIT", "PRESERVABLE", "Matcher", "silent"]
 
 #: What ``preserve`` may name.
 PRESERVABLE = ("sex",)
 
 #: People remembered at once, over all streams.
 MEMORY_LIMIT = 256
+
+
+def silent(message: str) -> None:
+    """Says nothing; the default of ``Matcher``'s ``warn``."""
 
 
 class Matcher:
@@ -48,6 +59,8 @@ class Matcher:
             the median distance between two of the gallery of the same sex.
         k: policy ``k_same``: how many people share a surrogate at least.
         enrolled: policy ``k_same``: ids and embeddings (E, D) of the closed set.
+        warn: is told, in a sentence, when surrogates are too like a real person of
+            the gallery: always with ``mix`` 1, for a draw with another.
 
     Raises:
         ConfigError: an unknown or contradictory setting, ``mix`` larger than
@@ -58,7 +71,8 @@ class Matcher:
                  preserve: Sequence[str] = PRESERVABLE, key: str = "",
                  memory_seconds: float = 60.0, margin: float | None = None,
                  k: int | None = None,
-                 enrolled: tuple[Sequence[str], np.ndarray] | None = None) -> None:
+                 enrolled: tuple[Sequence[str], np.ndarray] | None = None,
+                 warn: Callable[[str], None] = silent) -> None:
         self._index = policy_index(policy)
         self.policy = POLICIES[policy]
         self.gallery = gallery
@@ -82,6 +96,32 @@ class Matcher:
                                   "or choose the policy 'independent'.")
             self._k_same = KSame(self._pool, ids=enrolled[0], embeddings=enrolled[1], k=k,
                                  key=self._key, keep_sex=self._keep_sex)
+        self._warn, self._judged = warn, False
+        if mix == 1:
+            warn("mix is 1: every surrogate has the face of a real person of the gallery; a larger "
+                 "mix makes people who do not exist.")
+        elif self._k_same is not None:
+            for number, mixture in enumerate(self._k_same.mixtures):
+                self._judge(mixture, f"the surrogate of group {number + 1}")
+
+    def _judge(self, mixture: Mixture, what: str) -> None:
+        """Warn of a surrogate that is like a real person, where that is not said already."""
+        if mixture.accepted or self.mix == 1:
+            return
+        if not self.policy.random and self._k_same is None:
+            if self._judged:
+                return  # as often as not: once is enough
+            self._judged = True
+        way = (f"none of {TRIES} draws was better; a larger mix or gallery helps"
+               if self.policy.random or self._k_same is not None else
+               f"the policy '{self.policy.name}' draws no other; the policy 'independent' does")
+        self._warn(f"Of all people of the gallery, {what} is most like one it is blended from, or "
+                   f"closer to one than they are to each other: {way}.")
+
+    @property
+    def introduction(self) -> str:
+        """What the policy does and what it is worth, for the log at start."""
+        return f"policy '{self.policy.name}': {self.policy.description}"
 
     @property
     def mix(self) -> int:
@@ -134,6 +174,8 @@ class Matcher:
                 mixture = self._mixture(stream, track, embeddings[row], distances[row])
                 person = Person(embeddings[row].copy(), mixture, float(distances[row].min()), seen)
                 self._memory.put(stream, track, person)
+                if self._k_same is None:
+                    self._judge(mixture, f"the surrogate of track {track}")
             person.seen = seen
             matches[row] = (track, self._index, self.mix, person.distance, person.mixture.code)
         return matches

@@ -48,18 +48,15 @@ class MatcherNode(StageNode):
         self.input(Image, topics.CHIPS, self._on_chips, keep_last(8))
 
     def _create(self) -> None:
-        from deid_ros.config import as_list, file_of
         from deid_ros.extractor import create_extractor
-        from deid_ros.matcher import Gallery, Matcher
+        from deid_ros.matcher import create_matcher
         options = self.options
-        gallery = Gallery.load(file_of(options["gallery"]))
-        gallery.require_extractor(options["extractor"])
+        self._matcher = create_matcher(options, warn=self.get_logger().warning)
         self._extractor = create_extractor(options["extractor"],
                                            weights=options["extractor_weights"] or None)
         side = self._extractor.chip_size
         self._extractor.embed(np.full((1, side, side, 3), 128, np.uint8))  # warm
-        self._matcher = Matcher(gallery, policy=options["policy"], mix=options["mix"],
-                                key=options["key"], preserve=as_list(options["preserve"]))
+        self.get_logger().info(self._matcher.introduction)
 
     def _on_faces(self, msg: PointCloud2) -> None:
         faces, tag = from_table(msg, FACE, tagged=True)
