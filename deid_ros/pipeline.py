@@ -168,9 +168,20 @@ class Pipeline:
             FrameError: ``frame`` is no such array.
             DetectorError: detection failed; the frame must not be used.
         """
+        found, detector_ms = self.find(frame, stamp_ns=stamp_ns)
+        return self.cover(frame, found, stamp_ns=stamp_ns, detector_ms=detector_ms)
+
+    def cover(self, frame: np.ndarray, found: Any, *, stamp_ns: int = 0,
+              detector_ms: float = 0.0) -> Processed:
+        """The stages behind the detector: cover what ``find`` found in this frame.
+
+        Frames are to be covered in the order in which they were searched.
+
+        Raises:
+            FrameError: ``frame`` is no BGR uint8 array.
+        """
         clock = _Clock()
-        with clock.stage("detector"):
-            found = self._find(frame, stamp_ns)
+        clock.timings["detector"] = detector_ms
         faces, problems = found.faces, []
         surrogates = None
         if len(faces) and self.makes_surrogates:
@@ -180,7 +191,13 @@ class Pipeline:
         return Processed(replaced.frame, faces, replaced.covered_by, replaced.mask,
                          clock.timings, problems)
 
-    def _find(self, frame: np.ndarray, stamp_ns: int) -> Any:
+    def find(self, frame: np.ndarray, *, stamp_ns: int = 0) -> tuple[Any, float]:
+        """The first stage alone: a ``Found``, and the milliseconds it took.
+
+        Raises:
+            FrameError, DetectorError: as for ``process``.
+        """
+        start = time.perf_counter()
         try:
             return self.finder.find(frame, stamp_ns=stamp_ns)
         except DeidError:

@@ -42,11 +42,12 @@ class Found:
     """What is known of the faces of one frame.
 
     ``faces``: N rows of ``faces.FACE``. ``chips``: BGR uint8 (M, S, S, 3), M <= N,
-    to which ``faces['chip']`` points.
+    to which ``faces['chip']`` points. ``cut``: another scene begins with this frame.
     """
 
     faces: np.ndarray
     chips: np.ndarray
+    cut: bool = False
 
 
 class FaceFinder:
@@ -146,7 +147,8 @@ class FaceFinder:
             tracker.end([track for track in missed if track.lost])
         tracker.expire(frame.shape)
         raw = {track.id: row["box"] for track, row in zip(tracks, detections, strict=True)}
-        return self._table(frame, raw)
+        faces, chips = self._table(frame, raw)
+        return Found(faces, chips, cut)
 
     def _detect(self, frame: np.ndarray, cut: bool) -> np.ndarray:
         """Rows of ``DETECTION``; where tracks are, a searcher believes weak answers too."""
@@ -209,7 +211,9 @@ class FaceFinder:
             # Its last mesh goes on with the motion, but carries no surrogate.
             track.confidence, track.trusted = 0.0, False
 
-    def _table(self, frame: np.ndarray, raw: dict[int, np.ndarray]) -> Found:
+    def _table(self, frame: np.ndarray, raw: dict[int, np.ndarray]
+               ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of ``FACE`` and the chips they point to."""
         tracks = self._tracker.tracks
         faces = empty_faces(len(tracks))
         cut: list[Track] = []
@@ -221,7 +225,7 @@ class FaceFinder:
                 cut.append(track)
         meshes = np.array([track.mesh for track in cut]).reshape(-1, 468, 3)
         chips = cut_chips(frame, np.array([track.box for track in cut]), meshes, self.extractor)
-        return Found(faces, chips)
+        return faces, chips
 
     def _fill(self, face: np.ndarray, track: Track, raw: np.ndarray | None) -> np.ndarray:
         """Fill one row of ``FACE``; its box to be covered (4,), not yet clipped."""

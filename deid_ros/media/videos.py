@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +14,9 @@ from av.video.reformatter import Interpolation
 
 from deid_ros.errors import DeidError, MediaError
 from deid_ros.media.files import Job, whole
+from deid_ros.media.lookback import LookBack
 from deid_ros.media.outcome import Outcome
-from deid_ros.pipeline import Pipeline
+from deid_ros.pipeline import Pipeline, Processed
 
 __all__ = ["VideoReader", "VideoWriter", "process_video"]
 
@@ -43,7 +44,7 @@ _QUALITY = {"libx264": {"crf": "18", "preset": "veryfast"},
 _BT709, _BT601, _LIMITED, _FULL = 1, 6, 1, 2
 _SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 # Without exact rounding every conversion makes a video a little darker.
-_SCALING = int(Interpolation.BILINEAR | getattr(Interpolation, "ACCURATE_RND", 0x40000))
+_SCALING = int(Interpolation.BILINEAR) | int(getattr(Interpolation, "ACCURATE_RND", 0x40000))
 
 
 class Colours(NamedTuple):
@@ -233,8 +234,8 @@ class VideoWriter:
         self._stream.time_base = self._time_base
         self._colours = reader.colours(first)
         context.colorspace, context.color_range = self._colours.matrix, self._colours.range
-        context.color_primaries = int(first.color_primaries)
-        context.color_trc = int(first.color_trc)
+        context.color_primaries = reader.stream.codec_context.color_primaries
+        context.color_trc = reader.stream.codec_context.color_trc
         self._last = -1
 
     def write(self, pixels: np.ndarray, pts: int, time_base: Fraction) -> None:
@@ -293,6 +294,8 @@ def process_video(job: Job, pipeline: Pipeline, *, overwrite: bool = False,
                   progress: Callable[[int, int], None] | None = None) -> Outcome:
     """Make one video anonymous.
 
+    A face that appears is also covered in the ``carry_frames`` frames before.
+
     Args:
         limit: stop after so many frames.
         progress: called with frames done and frames expected (0: unknown).
@@ -302,6 +305,7 @@ def process_video(job: Job, pipeline: Pipeline, *, overwrite: bool = False,
     """
     outcome = Outcome()
     pipeline.reset(stream=job.name)
+    ahead = LookBack(pipeline, frames=pipeline.config["detector"]["carry_frames"])
     with VideoReader(job.source) as reader, whole(job.target, overwrite=overwrite) as part:
         total = min(reader.count, limit) if limit and reader.count else (limit or reader.count)
         writer: VideoWriter | None = None
@@ -318,17 +322,12 @@ def process_video(job: Job, pipeline: Pipeline, *, overwrite: bool = False,
                 if shape != size:
                     raise MediaError(f"{job.source} changes its size from {size} to {shape} at "
                                      f"frame {index}; split it there first.")
-                try:
-                    # Time begins with the video, whatever its first stamp.
-                    processed = pipeline.process(pixels, stamp_ns=_ns(pts, reader.time_base))
-                except DeidError as error:
-                    outcome.withheld += 1
-                    outcome.note(str(error))
-                else:
-                    writer.write(processed.frame, pts, reader.time_base)
-                    outcome.add(processed)
+                # Time begins with the video, whatever its first stamp.
+                _write(ahead.push(pixels, stamp_ns=_ns(pts, reader.time_base), token=pts),
+                       writer, reader, outcome)
                 if progress:
                     progress(index + 1, total)
+            _write(ahead.flush(), writer, reader, outcome)
             outcome.lost = reader.lost
             if not outcome.frames:
                 raise MediaError(f"{job.source} gave no frame that could be written; check the "
@@ -345,6 +344,18 @@ def process_video(job: Job, pipeline: Pipeline, *, overwrite: bool = False,
         outcome.note(f"{outcome.lost} damaged packets of {job.source} could not be read; "
                      f"{outcome.frames} frames were written.")
     return outcome
+
+
+def _write(leaving: Iterable[tuple[int, Processed | DeidError]], writer: VideoWriter | None,
+           reader: VideoReader, outcome: Outcome) -> None:
+    """Write the frames that leave with their pts; leave out those that must not."""
+    for pts, processed in leaving:
+        if isinstance(processed, DeidError):
+            outcome.withheld += 1
+            outcome.note(str(processed))
+        elif writer is not None:
+            writer.write(processed.frame, pts, reader.time_base)
+            outcome.add(processed)
 
 
 def _ns(pts: int, time_base: Fraction) -> int:

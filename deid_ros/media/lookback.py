@@ -1,0 +1,149 @@
+"""Covering backwards: a face that appears is covered in the frames before, too.
+
+Detectors find a face some frames after it could be seen. Where frames can still be
+changed they wait, as many as a missed face is carried forwards, and leave with what
+was found later.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from deid_ros.errors import DeidError
+from deid_ros.faces import CHIP_NONE, boxes_of
+from deid_ros.pipeline import Pipeline, Processed
+
+__all__ = ["LookBack", "backwards"]
+
+_GROWTH = 0.03          # of the box, per frame back, as for a face carried forwards
+_SPEED_FRAMES = 4       # from so many frames of a new track its speed is known
+_FASTEST = 0.25         # of its size a frame: what is more is a jump, not a motion
+_MEMORY = 400e6         # bytes of waiting frames at most
+
+
+@dataclass(slots=True)
+class _Waiting:
+    frame: np.ndarray
+    stamp_ns: int
+    token: Any
+    found: Any = None
+    error: DeidError | None = None
+    detector_ms: float = 0.0
+
+
+@dataclass(slots=True)
+class _New:
+    """A new track: the frames in which it and its scene began, and its first rows."""
+
+    index: int
+    scene: int
+    rows: list[np.ndarray] = field(default_factory=list)
+
+
+class LookBack:
+    """Frames go in, and come out covered some frames later.
+
+    Args:
+        pipeline: what covers them.
+        frames: how many before its first a face is covered in; fewer where frames
+            are very large. A few more wait, until a new face's speed is known. With 0
+            each comes out at once.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, frames: int) -> None:
+        self._pipeline, self._frames = pipeline, max(int(frames), 0)
+        self._waiting: deque[_Waiting] = deque()
+        self._first = 0                       # index of the frame that waits longest
+        self._highest = 0                     # track; ids only rise
+        self._new: dict[int, _New] = {}       # track -> where it began
+        self._cut = 0                         # index of the scene's first frame
+
+    def push(self, frame: np.ndarray, *, stamp_ns: int, token: Any
+             ) -> Iterator[tuple[Any, Processed | DeidError]]:
+        """Take the next frame; give those that have waited long enough.
+
+        Yields:
+            The token given with a frame, and the frame covered, or the error for
+            which it must be withheld.
+        """
+        waiting = _Waiting(frame, stamp_ns, token)
+        index = self._first + len(self._waiting)
+        self._waiting.append(waiting)
+        try:
+            waiting.found, waiting.detector_ms = self._pipeline.find(frame, stamp_ns=stamp_ns)
+        except DeidError as error:
+            waiting.error = error
+        else:
+            self._note(waiting.found, index)
+        wanted = self._frames + _SPEED_FRAMES - 1 if self._frames else 0
+        room = min(wanted, int(_MEMORY // max(frame.nbytes, 1)))
+        while len(self._waiting) > room:
+            yield self._leave()
+
+    def flush(self) -> Iterator[tuple[Any, Processed | DeidError]]:
+        """The frames that still wait, when there are no more."""
+        while self._waiting:
+            yield self._leave()
+
+    def _note(self, found: Any, index: int) -> None:
+        if found.cut:
+            self._cut = index
+        for row in found.faces:
+            track = int(row["track_id"])
+            # A scene that begins with a face shows it in no frame before.
+            if track > self._highest and index > self._cut:
+                self._new[track] = _New(index, self._cut)
+            if track in self._new and len(self._new[track].rows) < _SPEED_FRAMES:
+                self._new[track].rows.append(row.copy())
+        self._highest = max(self._highest, int(found.faces["track_id"].max(initial=0)))
+
+    def _leave(self) -> tuple[Any, Processed | DeidError]:
+        waiting, index = self._waiting.popleft(), self._first
+        self._first += 1
+        self._new = {track: new for track, new in self._new.items() if new.index > index}
+        if waiting.error is not None:
+            return waiting.token, waiting.error
+        found = waiting.found
+        ahead = [new for new in self._new.values()
+                 if new.scene <= index and new.index - index <= self._frames]
+        if ahead:
+            earlier = np.array([backwards(new.rows, new.index - index) for new in ahead])
+            earlier = earlier[_visible(earlier, waiting.frame.shape)]
+            found = type(found)(np.concatenate([found.faces, earlier]), found.chips, found.cut)
+        try:
+            return waiting.token, self._pipeline.cover(
+                waiting.frame, found, stamp_ns=waiting.stamp_ns, detector_ms=waiting.detector_ms)
+        except DeidError as error:
+            return waiting.token, error
+
+
+def backwards(rows: list[np.ndarray], frames: int) -> np.ndarray:
+    """One row of ``FACE`` for where a face was, ``frames`` before the first of ``rows``.
+
+    Args:
+        rows: the first rows of a track, one a frame; at least one.
+    """
+    row = rows[0].copy()
+    boxes = np.concatenate([boxes_of(each[None]) for each in rows]).astype(np.float64)
+    middles, size = boxes[:, :2] + boxes[:, 2:] / 2, boxes[0, 2:]
+    speed = np.zeros(2)
+    if len(rows) > 1:
+        speed = np.median(np.diff(middles, axis=0), axis=0)
+        speed = np.clip(speed, -_FASTEST * size, _FASTEST * size)
+    size = size * (1 + _GROWTH * frames) + 0.3 * frames * np.abs(speed)
+    low = middles[0] - frames * speed - size / 2
+    row["x_offset"], row["y_offset"] = np.floor(low)
+    row["width"], row["height"] = np.ceil(low + size) - np.floor(low)
+    row["carried"], row["trusted"], row["chip"] = 1, 0, CHIP_NONE
+    return row
+
+
+def _visible(faces: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    box = boxes_of(faces)
+    return ((box[:, 0] < shape[1]) & (box[:, 1] < shape[0])
+            & (box[:, 0] + box[:, 2] > 0) & (box[:, 1] + box[:, 3] > 0))
