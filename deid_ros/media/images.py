@@ -122,7 +122,8 @@ def _plain(image: Image.Image, path: Path) -> Image.Image:
     if image.mode == "1":
         return image.convert("L")
     if image.mode in ("P", "PA"):
-        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+        clear = image.mode == "PA" or "transparency" in image.info
+        return image.convert("RGBA" if clear else "RGB")
     if image.mode in ("L", "RGB") and "transparency" in image.info:
         return image.convert("LA" if image.mode == "L" else "RGBA")
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
