@@ -43,6 +43,8 @@ EXAMPLES = {
   deid run photos/ -o out/           every picture of a folder, without ROS
   deid run clip.mp4 -o out/          a video
   deid run photos/ --replace blur    cover with blur instead of another face
+  deid run photos/ --policy k_same --enrolled staff.npz --k 3
+                                     at least 3 enrolled people share a surrogate
 """,
     "pipeline": """\
   deid pipeline                      the live ROS 2 pipeline, from /camera/image_raw
