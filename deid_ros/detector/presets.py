@@ -49,13 +49,13 @@ _HALF = 0.5
 PRESETS: dict[str, Preset] = {
     # A quarter of the pixels, a second look at little.
     "fast": Preset(cycle=((Pass(_HALF),),), beside=("ssd",), weak=0.25, looks=2),
-    # Somewhat smaller, and on every second frame once more turned, for those who lie
-    # or stand on their heads.
+    # Every second frame in full; between, somewhat smaller and once more turned, for
+    # those who lie or stand on their heads.
     "balanced": Preset(
-        cycle=((Pass(0.8),), (Pass(0.7), Pass(_HALF, turn=1)),
-               (Pass(0.8),), (Pass(0.7), Pass(_HALF, turn=2)),
-               (Pass(0.8),), (Pass(0.7), Pass(_HALF, turn=3))),
-        weak=0.15, looks=6, tiles=1),
+        cycle=((Pass(),), (Pass(0.75), Pass(0.4, turn=1)),
+               (Pass(),), (Pass(0.75), Pass(0.4, turn=2)),
+               (Pass(),), (Pass(0.75), Pass(0.4, turn=3))),
+        weak=0.15, looks=16, tiles=1),
     # Everything on every frame: for pictures and archives.
     "paranoid": Preset(
         cycle=((Pass(_HALF), Pass(), Pass(1.0, 0, True), Pass(1.0, 1, True), Pass(1.0, 2, True),

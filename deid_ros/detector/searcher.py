@@ -34,7 +34,7 @@ _TILE = 640           # px, longest side of a tile
 _OVERLAP = 96         # px that neighbouring tiles share
 _MOST = 3840          # px: frames are enlarged to no longer side
 # A cell of the mosaic, the long side of a face in it, how far from its middle.
-_CELL, _FACE, _NEAR = 96, 40.0, 0.55
+_CELL, _FACE, _NEAR = 64, 30.0, 0.55
 _SAME = 0.35          # IoU above which two passes saw the same face
 _KNOWN = 0.3          # IoU with a track that makes a weak answer the track's
 _FORGET = 5           # frames for which a place that was no face is left alone
