@@ -8,7 +8,7 @@ import pytest
 
 from deid_ros.detector import PRESETS, FaceFinder, Searcher, create_searcher
 from deid_ros.detector.boxes import iou, make_detections
-from deid_ros.detector.searcher import _back, _strongest, _tiles, _unturn
+from deid_ros.detector.searcher import _CELL, _back, _strongest, _tiles, _unturn
 from deid_ros.errors import DetectorError, FrameError
 from deid_ros.faces import DETECTION, boxes_of
 from deid_ros.parameters import PARAMETERS
@@ -155,7 +155,7 @@ def test_unturning(turn):
 
 def test_back_from_a_turned_cell():
     row = make_detections(np.array([[0.0, 0, 20, 30]]), [0.9], 5.0)[0]
-    back = _back(row, np.array([4.0, 0.0]), np.array([100.0, 50.0, 192.0, 90.0]))
+    back = _back(row, np.array([4.0, 0.0]), np.array([100.0, 50.0, 2.0 * _CELL, 90.0]))
     np.testing.assert_allclose(back["box"], [70, 38, 60, 40], atol=1e-4)   # right became down
     assert back["angle"] == pytest.approx(95)
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deid_ros.bench.contact_sheet import ContactSheet
 from deid_ros.bench.machine import Usage, machine_line
 from deid_ros.config import Config
 from deid_ros.errors import ConfigError, DeidError
@@ -169,6 +168,7 @@ class _Witness:
     """Looks at originals and outputs, and remembers what is wrong."""
 
     def __init__(self, step: int) -> None:
+        from deid_ros.bench.contact_sheet import ContactSheet
         from deid_ros.detector import FaceMesh, create_detector
 
         self._detectors = {name: create_detector(name, threshold=_SURE) for name in _REFERENCE}
