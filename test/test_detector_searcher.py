@@ -97,6 +97,8 @@ def test_a_small_face_gets_a_second_look(balanced, astronaut, pixels):
 def test_turned_faces_are_found_within_the_cycle_upright_again(balanced, astronaut, roll):
     frame, box = scene(astronaut, 80, roll=roll)
     balanced.reset()
+    assert len(balanced.detect(frame))           # a picture gets all passes at once
+    balanced.reset(turn=0)
     angles = []
     for _ in balanced.preset.cycle:
         found = balanced.detect(frame)
@@ -117,8 +119,9 @@ def test_a_weak_answer_is_believed_where_a_track_is(balanced, astronaut):
     searcher = Searcher("centerface")
     searcher._main = Weak()
     frame = np.zeros((120, 160, 3), np.uint8)
+    searcher.reset(turn=0)
     assert len(searcher.detect(frame)) == 0 and Weak.calls == 2      # looked again, refused
-    searcher.reset()
+    searcher.reset(turn=0)
     Weak.calls = 0
     assert len(searcher.detect(frame, known=np.array([[18.0, 22, 30, 40]]))) == 1
     assert Weak.calls == 1
@@ -187,6 +190,10 @@ def test_tiles_of_a_large_frame_take_turns(astronaut):
     for _ in range(8):
         found = searcher.detect(frame)
         seen += [iou(found["box"], box)[:, 0].max() > 0.4] if len(found) else [False]
+    assert seen[0]                        # the first frame may be a picture
+    searcher.reset(turn=0)
+    found = [searcher.detect(frame) for _ in range(8)]
+    seen = [len(rows) > 0 and iou(rows["box"], box)[:, 0].max() > 0.4 for rows in found]
     assert any(seen)
 
 

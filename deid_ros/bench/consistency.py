@@ -73,7 +73,8 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
         ``frames``, ``withheld``, ``covered`` (faces by what covered them), ``tracks``,
         ``reference_faces`` and ``uncovered`` by detector, ``uncovered_frames``;
         ``people``, ``surrogates``, ``switches``; ``distance`` (``output``, ``original``,
-        ``pairs``); ``jitter_px`` (``mean``, ``p95``); ``machine``.
+        ``pairs``); ``jitter_px`` (``mean``, ``p95``; None without
+        a face to follow); ``machine``.
 
     Raises:
         DeidError: an option out of range; the video cannot be read.
@@ -274,7 +275,7 @@ class _Witness:
         people = self._people()
         surrogates = [{codes[track] for track in group if track in codes} for group in people]
         extra = sum(max(len(each) - 1, 0) for each in surrogates)
-        jitter = self._jitter or [float("nan")]
+        jitter = self._jitter
         mean = {name: round(float(np.mean(values)), 3) if values else None
                 for name, values in ((n, self._distances[n]) for n in ("output", "original"))}
         return {
@@ -286,7 +287,7 @@ class _Witness:
             "switches": extra + self._changed,
             "distance": {**mean, "pairs": len(self._distances["output"])},
             "jitter_px": {"mean": round(float(np.mean(jitter)), 3),
-                          "p95": round(float(np.percentile(jitter, 95)), 3)}}
+                          "p95": round(float(np.percentile(jitter, 95)), 3)} if jitter else None}
 
     def _people(self) -> list[list[int]]:
         """Tracks by person; counts tracks whose person changes on the way."""
@@ -358,4 +359,5 @@ def text(result: dict[str, Any]) -> str:
         f"{result['surrogates']} surrogates, {result['switches']} switches",
         f"distance     output {distance['output']}, original {distance['original']} "
         f"({distance['pairs']} pairs)",
-        f"jitter       mean {jitter['mean']:.2f} px, p95 {jitter['p95']:.2f} px of a 100 px face"])
+        "jitter       " + (f"mean {jitter['mean']:.2f} px, p95 {jitter['p95']:.2f} px of a 100 px "
+                           "face" if jitter else "no face was followed")])

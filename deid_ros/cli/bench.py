@@ -22,13 +22,15 @@ __all__ = ["BENCHES", "register", "run"]
 BENCHES = ("pipeline", "generator", "recall", "consistency", "ros", "faults", "soak")
 
 _DESCRIPTION = """\
-Measure speed. Judge it by CPU time and by ratios within one run: wall time also
-tells what else the machine was doing, which every bench says."""
+Measure speed, and what is found. Judge speed by CPU time and by ratios within one
+run: wall time also tells what else the machine was doing, which every bench says."""
 
 _EPILOG = """\
 examples:
   deid bench pipeline                the whole pipeline over ROS 2
   deid bench generator               a new texture, and rendering a face
+  deid bench recall                  which faces are found
+  deid bench consistency clip.mp4    whether any face of a video stays bare
 """
 
 
@@ -39,7 +41,7 @@ def _benches() -> dict[str, ModuleType]:
 
 def register(subparsers: Any) -> None:
     """Add ``deid bench`` to the command line."""
-    parser = subparsers.add_parser("bench", help="how fast it is on this machine",
+    parser = subparsers.add_parser("bench", help="how fast it is here, and what it finds",
                                    description=_DESCRIPTION, epilog=_EPILOG)
     actions = parser.add_subparsers(dest="bench", metavar="BENCH", required=True)
     for name, bench in _benches().items():

@@ -155,7 +155,7 @@ class FaceFinder:
         if not isinstance(self.detector, Searcher):
             return self.detector.detect(frame)
         if cut:
-            self.detector.reset()
+            self.detector.reset(turn=0)
         known = [] if cut else [track.box for track in self._tracker.tracks]
         return self.detector.detect(frame, known=np.array(known).reshape(-1, 4))
 

@@ -11,6 +11,7 @@ Associating Every Detection Box", ECCV 2022).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -73,9 +74,13 @@ class Searcher:
             for name in dict.fromkeys([*names, *self.preset.beside])]
         self.reset()
 
-    def reset(self, *, turn: int = 0) -> None:
-        """Another stream begins, at the frame ``turn`` of the preset's cycle."""
-        self._turn = turn
+    def reset(self, *, turn: int | None = None) -> None:
+        """Another stream begins, at the frame ``turn`` of the preset's cycle.
+
+        By default with a frame that gets every pass of the cycle: it may be a picture,
+        which no second frame follows.
+        """
+        self._turn = -1 if turn is None else turn
         self._refused: list[tuple[int, np.ndarray]] = []   # until which frame, box
 
     def detect(self, frame: np.ndarray, *, known: np.ndarray | None = None) -> np.ndarray:
@@ -112,8 +117,9 @@ class Searcher:
         """This frame's passes: scale, quarter turns, and the part y0, y1, x0, x1 seen."""
         height, width = frame.shape[:2]
         whole, fit = (0, height, 0, width), min(1.0, _SIDE / max(height, width))
-        steps = []
-        for step in self.preset.cycle[self._turn % len(self.preset.cycle)]:
+        cycle, steps = self.preset.cycle, []
+        now = cycle[self._turn % len(cycle)] if self._turn >= 0 else itertools.chain(*cycle)
+        for step in now:
             if step.tiled:
                 scale = min(step.scale, max(_MOST / max(height, width), fit))
                 steps += [(scale, step.turn, part) for part in _tiles(height, width, scale)]
@@ -121,9 +127,9 @@ class Searcher:
                 steps.append((step.scale * fit, step.turn, whole))
         if self.preset.tiles and fit < 1.0:
             tiles = _tiles(height, width, 1.0)
+            count = len(tiles) if self._turn < 0 else min(self.preset.tiles, len(tiles))
             first = self._turn * self.preset.tiles
-            steps += [(1.0, 0, tiles[(first + i) % len(tiles)])
-                      for i in range(min(self.preset.tiles, len(tiles)))]
+            steps += [(1.0, 0, tiles[(first + i) % len(tiles)]) for i in range(count)]
         return list(dict.fromkeys(steps))
 
     def _search(self, frame: np.ndarray, scale: float, turn: int,
