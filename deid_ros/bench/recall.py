@@ -21,8 +21,9 @@ Paste heads into textures where there are none, and count the faces found by eac
 preset and each back end alone. A face is found if a covered box (margin included)
 holds three quarters of the box of its mesh and is at most six times as large. Sizes
 are widths of the jaw in px. Each scene appears anew, at every frame of the preset's
-cycle in turn; 'in 6 frames' shows six frames of a drifting scene. False alarms are counted on textures alone. CPU ms is the time that
-one core would need for a frame of two large moving faces, tracker and mesh included."""
+cycle in turn; 'in 6 frames' shows six frames of a drifting scene. False alarms are
+counted on textures alone. CPU ms is the time that one core would need for a frame of
+two large moving faces, tracker and mesh included."""
 
 EXAMPLES = """\
 examples:
