@@ -46,7 +46,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
                   [rate["rank1"] for rate in result["attacker"].values()], color="black",
                   linewidth=1, label="named by dlib's recogniser (rank-1)")
     left.set(xscale="log", xlabel="width of the jaw (px)", ylabel="faces found", ylim=(-0.03, 1.03),
-             title="upright, on a first frame (dotted: within six frames)")
+             title="upright, in one frame (dotted: within six)")
     ticks = (10, 16, 24, 32, 48, 100, 200, 400)
     left.set_xticks(ticks, [str(tick) for tick in ticks])
     left.minorticks_off()
