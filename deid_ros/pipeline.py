@@ -199,7 +199,8 @@ class Pipeline:
         """
         start = time.perf_counter()
         try:
-            return self.finder.find(frame, stamp_ns=stamp_ns)
+            return (self.finder.find(frame, stamp_ns=stamp_ns),
+                    (time.perf_counter() - start) * 1e3)
         except DeidError:
             self.failures["detector"] += 1
             raise
