@@ -22,14 +22,27 @@ from deid_ros.errors import ModelError
 from deid_ros.generator import atlas, skin
 from deid_ros.resources import share_path
 
-__all__ = ["COARSE_SIDE", "SHOWN", "FaceSpace", "apply_expression"]
+__all__ = ["COARSE_SIDE", "SHOWN", "FaceSpace", "apply_expression", "window"]
 
 #: Side of the textures that the principal components describe.
-COARSE_SIDE = 64
+COARSE_SIDE = 128
 #: So many of the first numbers of ``EXPRESSION`` (the mouth's) show in a texture.
 SHOWN = 3
-_SCHEMA = 1
+_SCHEMA = 2
 _RIDGE = 2.0  # of the projection of a partly seen texture, in grey levels
+
+
+@functools.cache
+def window() -> tuple[slice, slice]:
+    """Rows and columns of the coarse texture that the components describe.
+
+    What lies outside never shows: ``skin.smooth_rim`` spreads the inside over it.
+    """
+    inner = cv2.resize(skin.regions()["inner"].astype(np.float32), (COARSE_SIDE,) * 2,
+                       interpolation=cv2.INTER_AREA) > 0
+    rows, columns = np.flatnonzero(inner.any(1)), np.flatnonzero(inner.any(0))
+    return (slice(int(rows[0]) - 1, int(rows[-1]) + 2),
+            slice(int(columns[0]) - 1, int(columns[-1]) + 2))
 
 
 def apply_expression(shape: np.ndarray, expression: np.ndarray) -> np.ndarray:
@@ -52,8 +65,8 @@ def apply_expression(shape: np.ndarray, expression: np.ndarray) -> np.ndarray:
 class FaceSpace:
     """Means and components; see ``training.face_space`` for how they are found.
 
-    texture_mean float32 (64, 64, 3) BGR 0..255; texture_basis float32 (a, 64*64*3),
-    rows of unit length; texture_unit, grey levels per unit of code; texture_moves
+    texture_mean float32 (128, 128, 3) BGR 0..255; texture_basis float32 (a, h*w*3) on the
+    ``window`` of it, rows of unit length; texture_unit, grey levels per unit of code; texture_moves
     float32 (7, a): what a unit of expression adds to the code; the same for shape,
     with rows of 468*3 in model units; code_std float32 (a + b); tone float32 (3,),
     the mean complexion in Lab; expression_mean and expression_std float32 (7,).
@@ -78,11 +91,11 @@ class FaceSpace:
         return len(self.texture_basis) + len(self.shape_basis)
 
     def save(self, path: Path) -> None:
-        """Write ``models/face_space.npz``; bases as float16 to keep it small."""
+        """Write ``models/face_space.npz``; the texture's basis as int8 to keep it small."""
         arrays = {k: np.asarray(getattr(self, k)) for k in self.__dataclass_fields__}
-        for name in ("texture_basis", "shape_basis"):
-            arrays[name] = arrays[name].astype(np.float16)
-        np.savez_compressed(path, schema=_SCHEMA, **arrays)
+        step = np.abs(self.texture_basis).max(axis=1, keepdims=True) / 127
+        arrays["texture_basis"] = np.round(self.texture_basis / step).astype(np.int8)
+        np.savez_compressed(path, schema=_SCHEMA, texture_step=step.astype(np.float32), **arrays)
 
     @classmethod
     def read(cls, path: Path) -> FaceSpace:
@@ -97,6 +110,7 @@ class FaceSpace:
                     raise ModelError(f"{path} has schema {int(file['schema'])}, expected "
                                      f"{_SCHEMA}; train the generator again.")
                 arrays = {k: file[k] for k in cls.__dataclass_fields__}
+                arrays["texture_basis"] = arrays["texture_basis"] * file["texture_step"]
         except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile,
                 zlib.error) as error:
             raise ModelError(f"The face space {path} cannot be read ({error}); reinstall "
@@ -132,12 +146,12 @@ class FaceSpace:
             valid: bool (256, 256); all of the core without it.
         """
         small = cv2.resize(texture, (COARSE_SIDE,) * 2, interpolation=cv2.INTER_AREA)
-        gap = (small - self.texture_mean).reshape(-1)
+        gap = (small - self.texture_mean)[window()].reshape(-1)
         if valid is None:
             coefficients = self.texture_basis @ gap
         else:
             weight = cv2.resize(valid.astype(np.float32), (COARSE_SIDE,) * 2,
-                                interpolation=cv2.INTER_AREA)
+                                interpolation=cv2.INTER_AREA)[window()]
             weight = np.repeat((weight > 0.9).astype(np.float32).reshape(-1), 3)
             # Bayesian estimate under the components' own variance: unseen texels
             # are what is most likely given the seen ones.

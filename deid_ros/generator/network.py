@@ -17,7 +17,7 @@ import numpy as np
 from keras import layers, ops
 
 from deid_ros.faces import EXPRESSION
-from deid_ros.generator.face_space import COARSE_SIDE, SHOWN, FaceSpace
+from deid_ros.generator.face_space import COARSE_SIDE, SHOWN, FaceSpace, window
 
 __all__ = ["build_discriminator", "build_generator"]
 
@@ -124,12 +124,31 @@ class DepthToSpace(layers.Layer):
         return shape[0], 2 * shape[1], 2 * shape[2], shape[3] // 4
 
 
-def _linear_texture(space: FaceSpace) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel and bias of the face space's linear texture, grey 0..255 to -1..1."""
-    moves = (space.texture_moves * space.expression_std[:, None])[:SHOWN] * space.texture_unit
-    texture = space.texture_basis * space.texture_unit
-    kernel = np.concatenate([texture, moves @ space.texture_basis]) / 127.5
-    return kernel.astype(np.float32), space.texture_mean.reshape(-1) / 127.5 - 1
+def _linear_texture(space: FaceSpace) -> np.ndarray:
+    """Kernel of the face space's linear texture in its window, grey 0..255 to -1..1."""
+    moves = (space.texture_moves * space.expression_std[:, None])[:SHOWN]
+    return np.concatenate([np.eye(len(space.texture_basis)), moves]) @ (
+        space.texture_basis * (space.texture_unit / 127.5)).astype(np.float32)
+
+
+def _coarse(space: FaceSpace, code: Any, moved: Any) -> Any:
+    """The face space's texture, (n, 128, 128, 3) in -1..1."""
+    kernel = _linear_texture(space)
+    rows, columns = window()
+    # In full precision, also under a mixed policy: eight bits of mantissa show.
+    linear = layers.Dense(kernel.shape[1], use_bias=False, trainable=False,
+                          name="linear_texture", dtype="float32")
+    part = code[:, :len(space.texture_basis)]
+    x = linear(layers.Concatenate()([part, moved]))
+    linear.set_weights([kernel])
+    x = layers.Reshape((rows.stop - rows.start, columns.stop - columns.start, 3),
+                       dtype="float32")(x)
+    x = layers.ZeroPadding2D(((rows.start, COARSE_SIDE - rows.stop),
+                              (columns.start, COARSE_SIDE - columns.stop)), dtype="float32")(x)
+    mean = Constant(COARSE_SIDE, 3, trainable=False, name="mean_texture", dtype="float32")
+    mapped = mean(code)
+    mean.set_weights([space.texture_mean[None] / 127.5 - 1])
+    return layers.Add(dtype="float32")([x, mapped])
 
 
 def build_generator(space: FaceSpace, *, latent: int = 192, seed: int = 0) -> keras.Model:
@@ -155,13 +174,7 @@ def build_generator(space: FaceSpace, *, latent: int = 192, seed: int = 0) -> ke
     for _ in range(2):
         z = layers.LeakyReLU(0.2)(layers.Dense(latent)(z))
 
-    kernel, bias = _linear_texture(space)
-    # In full precision, also under a mixed policy: eight bits of mantissa show.
-    linear = layers.Dense(len(bias), trainable=False, name="linear_texture", dtype="float32")
-    part = code[:, :len(space.texture_basis)]
-    coarse = linear(layers.Concatenate()([part, moved]))
-    linear.set_weights([kernel, bias])
-    coarse = layers.Reshape((COARSE_SIDE, COARSE_SIDE, 3), dtype="float32")(coarse)
+    coarse = _coarse(space, code, moved)
 
     x = layers.Dense(8 * 8 * 96)(z)
     x = layers.LeakyReLU(0.2)(layers.Reshape((8, 8, 96))(x))
@@ -170,7 +183,7 @@ def build_generator(space: FaceSpace, *, latent: int = 192, seed: int = 0) -> ke
             x = layers.Conv2D(channels, 1, use_bias=False)(x)
         x = Double()(x)
         if side == COARSE_SIDE:
-            x = layers.Concatenate()([x, coarse, Constant(side, 8)(code)])
+            x = layers.Concatenate()([x, coarse, Constant(side, 4)(code)])
         x = layers.Conv2D(channels, 3, padding="same")(x)
         x = Modulate()([x, z])
     # Starts at zero: the untrained network is the linear texture.

@@ -14,7 +14,7 @@ import numpy as np
 from deid_ros import geometry
 from deid_ros.generator.atlas import TEXTURE_SIDE, texel_weights
 
-__all__ = ["fill_outwards", "mean_skin", "regions", "smooth_rim", "tint", "valid_texels"]
+__all__ = ["fill_outwards", "kept", "mean_skin", "regions", "smooth_rim", "tint", "valid_texels"]
 
 _EYES = ([33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246],
          [263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466])
@@ -171,6 +171,11 @@ def _rim() -> tuple[np.ndarray, np.ndarray]:
     inner = cv2.erode(regions()["inner"].astype(np.float32), np.ones((5, 5)))
     coarse = cv2.resize(inner, (64, 64), interpolation=cv2.INTER_AREA) > 0.9
     return cv2.GaussianBlur(inner, (0, 0), 5), coarse
+
+
+def kept() -> np.ndarray:
+    """How much of a texture ``smooth_rim`` keeps: float32 (256, 256), 0..1."""
+    return _rim()[0]
 
 
 def smooth_rim(texture: np.ndarray) -> np.ndarray:

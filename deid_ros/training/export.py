@@ -33,6 +33,7 @@ def export_generator(model: object, path: Path, *, tolerance: float = 0.02) -> N
                   for spec in model.inputs]
         expected = np.asarray(model(inputs if len(inputs) > 1 else inputs[0], training=False))
         model.export(str(draft), format="onnx", verbose=False)
+        _shrink(draft)
         session = onnxruntime.InferenceSession(str(draft), providers=["CPUExecutionProvider"])
         names = [entry.name for entry in session.get_inputs()]
         answer = session.run(None, dict(zip(names, inputs)))[0]
@@ -41,3 +42,29 @@ def export_generator(model: object, path: Path, *, tolerance: float = 0.02) -> N
             raise TrainingError(f"The exported {path.name} differs from the trained network by "
                                 f"{gap:.3f}, at most {tolerance} is allowed; it was not kept.")
         os.replace(draft, path)
+
+
+def _shrink(path: Path) -> None:
+    """Store the kernel of the linear texture as int8 with a step per component.
+
+    That is how the face space keeps it, so nothing is lost, and the file is three
+    times smaller; ONNX Runtime unfolds it when it loads the network.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    model = onnx.load(str(path))
+    graph = model.graph
+    largest = max(graph.initializer, key=lambda tensor: np.prod(tensor.dims))
+    kernel = numpy_helper.to_array(largest)
+    step = np.abs(kernel).max(axis=1, keepdims=True).astype(np.float32) / 127
+    name = largest.name
+    graph.initializer.remove(largest)
+    graph.initializer.extend([
+        numpy_helper.from_array(np.round(kernel / step).astype(np.int8), f"{name}_int8"),
+        numpy_helper.from_array(step, f"{name}_step")])
+    for node in (helper.make_node("Mul", [f"{name}_wide", f"{name}_step"], [name]),
+                 helper.make_node("Cast", [f"{name}_int8"], [f"{name}_wide"],
+                                  to=onnx.TensorProto.FLOAT)):
+        graph.node.insert(0, node)
+    onnx.save(model, str(path))

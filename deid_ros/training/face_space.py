@@ -7,7 +7,13 @@ import numpy as np
 
 from deid_ros import geometry
 from deid_ros.generator import skin
-from deid_ros.generator.face_space import COARSE_SIDE, SHOWN, FaceSpace, apply_expression
+from deid_ros.generator.face_space import (
+    COARSE_SIDE,
+    SHOWN,
+    FaceSpace,
+    apply_expression,
+    window,
+)
 from deid_ros.training.textures import OWN_COMPLEXION, TrainingSet
 
 __all__ = ["codes_of", "fit_face_space", "mirrored"]
@@ -42,16 +48,15 @@ def _explained(numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return weights / scale[:, None]
 
 
-def fit_face_space(people: TrainingSet, *, texture_count: int = 96,
+def fit_face_space(people: TrainingSet, *, texture_count: int = 256,
                    shape_count: int = 32) -> FaceSpace:
     """The space of the people and their mirror images."""
     both = mirrored(people)
     count = len(both)
     small = np.array([cv2.resize(t, (COARSE_SIDE,) * 2, interpolation=cv2.INTER_AREA)
                       for t in both.textures], np.float32)
-    rows = small.reshape(count, -1)
-    texture_mean = rows.mean(0)
-    rows = rows - texture_mean
+    texture_mean = small.mean(0)
+    rows = (small - texture_mean)[:, window()[0], window()[1]].reshape(count, -1)
     texture_basis = _components(rows, min(texture_count, count - 1))
     coefficients = rows @ texture_basis.T
     moves = _explained(both.expressions, coefficients)
@@ -68,7 +73,7 @@ def fit_face_space(people: TrainingSet, *, texture_count: int = 96,
 
     codes = np.concatenate([coefficients / texture_unit, shape_codes / shape_unit], axis=1)
     return FaceSpace(
-        texture_mean=texture_mean.reshape(COARSE_SIDE, COARSE_SIDE, 3),
+        texture_mean=texture_mean,
         texture_basis=texture_basis.astype(np.float32), texture_unit=texture_unit,
         texture_moves=(moves / texture_unit).astype(np.float32),
         shape_mean=shape_mean.reshape(-1, 3).astype(np.float32),

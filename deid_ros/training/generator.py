@@ -242,9 +242,9 @@ class GeneratorTraining:
 
     @staticmethod
     def _loss_weights(valid: np.ndarray) -> np.ndarray:
-        """What was seen counts fully, what was filled a little; uint8 (n, 256, 256)."""
-        region = skin.regions()
-        return np.where(valid, 4, region["face"]).astype(np.uint8)
+        """What was seen counts fully, what was filled a little, the rim, which is
+        never shown, nothing; uint8 (n, 256, 256)."""
+        return np.where(valid, 4, 1).astype(np.uint8) * skin.regions()["inner"]
 
     def _augment(self, images: object) -> object:
         """The same random colours and hidden squares for what the judge sees."""
@@ -263,7 +263,7 @@ class GeneratorTraining:
         tf, options = self._tf, self._options
         count = real.shape[0]
         zero = tf.constant(0.0)
-        face = tf.constant(skin.regions()["face"].astype(np.float32)[None, :, :, None])
+        face = tf.constant(skin.kept()[None, :, :, None])
         with tf.GradientTape() as tape:
             made = self.network([codes, expressions], training=True) * face
             real, judged = real * face, judged * face

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from deid_ros import geometry
-from deid_ros.generator import atlas
+from deid_ros.generator import atlas, skin
 from deid_ros.generator.face_space import FaceSpace, apply_expression
 
 __all__ = ["draw_losses", "draw_sheet", "forget_rows"]
@@ -19,7 +19,8 @@ _POSES = ((0, 0), (25, 0), (-40, 0), (0, 15))
 
 def _texture(network: object, codes: np.ndarray, expressions: np.ndarray) -> np.ndarray:
     out = np.asarray(network([codes, expressions], training=False), np.float32)
-    return np.clip((out + 1) * 127.5, 0, 255).astype(np.uint8)
+    out = np.clip((out + 1) * 127.5, 0, 255).astype(np.uint8)
+    return np.array([skin.smooth_rim(texture) for texture in out])
 
 
 def _face(space: FaceSpace, texture: np.ndarray, code: np.ndarray, expression: np.ndarray,
