@@ -216,3 +216,17 @@ def test_cover_head_takes_in_the_hair(astronaut):
     assert head[0] < face[0] - 10 and head[0] + head[2] > face[0] + face[2] + 10
     with pytest.raises(DetectorError, match="'body'"):
         FaceFinder(cover="body", **options)
+
+
+def test_the_mesh_confirms_what_a_second_look_does_not(astronaut):
+    class Once:
+        def detect(self, image):
+            rows = np.array([FACE, [300.0, 380, 90, 100]])
+            return make_detections(rows, [0.2, 0.2])[:2 if image.shape[0] == 512 else 0]
+
+    searcher = Searcher("centerface")
+    searcher._main = Once()
+    searcher.reset(turn=0)
+    found = searcher.detect(astronaut)
+    assert len(found) == 1 and iou(found["box"], FACE)[0, 0] > 0.9
+    assert found["score"][0] == pytest.approx(searcher.threshold)

@@ -21,7 +21,7 @@ import numpy as np
 from deid_ros.detector.boxes import containment, iou, make_detections, merge_enclosing
 from deid_ros.detector.centerface import CenterFace
 from deid_ros.detector.interfaces import DEFAULT_THRESHOLD, Detector
-from deid_ros.detector.mesh import crop_square
+from deid_ros.detector.mesh import FaceMesh, crop_square
 from deid_ros.detector.presets import PRESETS
 from deid_ros.detector.registry import create_detector, known_names
 from deid_ros.detector.runtime import check_frame
@@ -38,6 +38,9 @@ _MOST = 3840          # px: frames are enlarged to no longer side
 _CELL, _FACE, _NEAR = 64, 30.0, 0.55
 _SAME = 0.35          # IoU above which two passes saw the same face
 _KNOWN = 0.3          # IoU with a track that makes a weak answer the track's
+# Of those refused, the strongest from this part of the threshold are shown to the face
+# mesh, which knows turned faces better; its belief from which they are faces.
+_MESHES, _MESH_WEAK, _MESH_SURE = 4, 0.3, 0.8
 _FORGET = 5           # frames for which a place that was no face is left alone
 
 
@@ -66,6 +69,7 @@ class Searcher:
         self.threshold = DEFAULT_THRESHOLD if threshold is None else float(threshold)
         self.name = "+".join(names)
         self._main: CenterFace | None = None
+        self._mesh: FaceMesh | None = None
         if "centerface" in names:
             self._main = CenterFace(threshold=self.preset.weak * self.threshold, max_side=_MOST)
             names = [name for name in names if name != "centerface"]
@@ -175,15 +179,29 @@ class Searcher:
         seen = self._main.detect(mosaic)
         seen = seen[seen["score"] >= self.threshold]
         middle = seen["box"][:, :2] + seen["box"][:, 2:] / 2
-        out = []
+        out, meshes = [], 0
         for row, square, corner in zip(weak, squares, corners, strict=True):
             offset = middle - np.array(corner) - _CELL / 2
             near = np.flatnonzero(np.hypot(*offset.T) < _NEAR * _FACE)
             if len(near):
                 out.append(_back(seen[near[0]], offset[near[0]], square))
+            elif (row["score"] >= _MESH_WEAK * self.threshold and meshes < _MESHES
+                  and self._confirmed(frame, row)):
+                row["score"] = self.threshold
+                out.append(row)
             else:
+                meshes += row["score"] >= _MESH_WEAK * self.threshold
                 self._refused.append((self._turn + _FORGET, row["box"].copy()))
         return np.array(out, DETECTION)
+
+    def _confirmed(self, frame: np.ndarray, row: np.ndarray) -> bool:
+        """Whether the face mesh sees a face where a row of ``DETECTION`` says."""
+        if self._mesh is None:
+            self._mesh = FaceMesh()
+        mesh, belief = self._mesh.locate(frame, row[None])
+        low, high = mesh[0, :, :2].min(axis=0), mesh[0, :, :2].max(axis=0)
+        return bool(belief[0] >= _MESH_SURE
+                    and iou(np.concatenate([low, high - low]), row["box"])[0, 0] > _SAME)
 
 
 def create_searcher(names: str | Sequence[str], *, preset: str | None,
