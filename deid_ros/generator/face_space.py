@@ -29,6 +29,8 @@ COARSE_SIDE = 128
 #: So many of the first numbers of ``EXPRESSION`` (the mouth's) show in a texture.
 SHOWN = 3
 _SCHEMA = 2
+# How much of what differs between the halves of a face is taken out.
+_UNEVEN = 0.6
 _RIDGE = 2.0  # of the projection of a partly seen texture, in grey levels
 
 
@@ -130,6 +132,22 @@ class FaceSpace:
         """The texture's and the shape's part of codes (..., code_size)."""
         count = len(self.texture_basis)
         return code[..., :count], code[..., count:]
+
+    @functools.cached_property
+    def even_light(self) -> np.ndarray:
+        """Factors (code_size,) that take light from one side out of a code.
+
+        Components that change sign under reflection are mostly how a photograph was
+        lit, and partly how a face is uneven; half of them is left.
+        """
+        full = np.zeros((len(self.texture_basis), COARSE_SIDE, COARSE_SIDE, 3), np.float32)
+        rows, columns = window()
+        full[:, rows, columns] = self.texture_basis.reshape(
+            -1, rows.stop - rows.start, columns.stop - columns.start, 3)
+        parity = np.einsum("khwc,khwc->k", full, full[:, :, ::-1])
+        factors = np.ones(self.code_size, np.float32)
+        factors[:len(parity)] = 1 - _UNEVEN * (1 - np.clip(parity, -1, 1)) / 2
+        return factors
 
     def shape(self, code: np.ndarray) -> np.ndarray:
         """The shape of a code with the mean expression: float32 (468, 3)."""

@@ -14,7 +14,7 @@ import numpy as np
 from deid_ros import geometry
 from deid_ros.generator.atlas import TEXTURE_SIDE, texel_weights
 
-__all__ = ["fill_outwards", "kept", "mean_skin", "regions", "smooth_rim", "tint", "valid_texels"]
+__all__ = ["fill_outwards", "grain", "kept", "mean_skin", "regions", "smooth_rim", "tint", "valid_texels"]
 
 _EYES = ([33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246],
          [263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466])
@@ -36,6 +36,8 @@ _INNER = [103, 67, 109, 10, 338, 297, 332, 300, 383, 345, 352, 411, 434, 364, 39
 _LEAST_FACING, _LEAST_FACING_FEATURE = 0.32, 0.15
 # Largest squared Mahalanobis distance from the skin's colour.
 _SKIN_DISTANCE = 14.0
+# Size of pores in texels, and their strength in grey levels.
+_PORE, _GRAIN = 0.8, 3.0
 # A mouth opened less than this (in eye distances) shows no inside.
 _MOUTH_CLOSED = 0.035
 
@@ -190,3 +192,17 @@ def smooth_rim(texture: np.ndarray) -> np.ndarray:
     spread = cv2.resize(np.clip(spread, 0, 255).astype(np.uint8), texture.shape[:2],
                         interpolation=cv2.INTER_CUBIC)
     return cv2.blendLinear(texture, spread, keep, 1 - keep)
+
+
+@functools.cache
+def grain() -> np.ndarray:
+    """Pores: what to add to a texture, int16 (256, 256, 3), the same for everybody.
+
+    Photographed skin is never smooth; a face without pores is seen to be pasted in.
+    """
+    rng = np.random.default_rng(0)
+    noise = cv2.GaussianBlur(rng.normal(0, 1, (TEXTURE_SIDE,) * 2), (0, 0), _PORE)
+    noise *= _GRAIN / noise.std()
+    calm = cv2.GaussianBlur(regions()["features"].astype(np.float64), (0, 0), 3)
+    noise *= 1 - 0.7 * calm
+    return np.repeat(np.round(noise).astype(np.int16)[..., None], 3, axis=2)

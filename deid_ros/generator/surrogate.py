@@ -77,10 +77,11 @@ class TextureNetwork:
 
     def texture(self, code: np.ndarray, expression: np.ndarray) -> np.ndarray:
         """BGR uint8 (256, 256, 3) of a code (code_size,) and an expression (7,)."""
-        feed = {self._names[0]: np.asarray(code, np.float32)[None],
+        feed = {self._names[0]: (np.asarray(code, np.float32) * self.space.even_light)[None],
                 self._names[1]: np.asarray(expression, np.float32)[None]}
         out = self._session.run(None, feed)[0][0]
-        return skin.smooth_rim(cv2.convertScaleAbs(np.clip(out, -1, 1) + 1, alpha=127.5))
+        smooth = skin.smooth_rim(cv2.convertScaleAbs(np.clip(out, -1, 1) + 1, alpha=127.5))
+        return cv2.add(smooth, skin.grain(), dtype=cv2.CV_8U)
 
 
 @dataclass(slots=True)
