@@ -10,7 +10,6 @@ import numpy as np
 from sensor_msgs.msg import Image, PointCloud2
 
 from deid_ros.faces import FACE
-from deid_ros.resources import share_path
 from deid_ros.ros import topics
 from deid_ros.ros.base import StageNode
 from deid_ros.ros.qos import keep_last, latched
@@ -43,11 +42,8 @@ class GeneratorNode(StageNode):
 
     def _create(self) -> Any:
         from deid_ros.config import file_of
-        from deid_ros.generator import SurrogateGenerator, TextureNetwork
-        path = file_of(self.options["generator"])
-        # The installed file is checked against its SHA-256; another is the user's own.
-        installed = path == share_path("models", "generator.onnx")
-        generator = SurrogateGenerator(TextureNetwork(None if installed else path))
+        from deid_ros.generator import SurrogateGenerator
+        generator = SurrogateGenerator(file_of(self.options["generator"]))
         generator.warm_up()
         return generator
 
