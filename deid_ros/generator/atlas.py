@@ -14,10 +14,14 @@ import numpy as np
 
 from deid_ros import geometry
 
-__all__ = ["TEXTURE_SIDE", "draw_map", "render", "sample", "texel_weights", "unwrap"]
+__all__ = ["TEXTURE_SIDE", "draw_map", "fitting_side", "render", "sample", "texel_weights",
+           "unwrap"]
 
 #: Side of a texture in texels.
 TEXTURE_SIDE = 256
+
+# Texels per model unit, as a part of the texture's side.
+_TEXELS = 0.41
 
 # Subpixel bits of OpenCV's polygon filling.
 _SHIFT = 4
@@ -85,6 +89,15 @@ def render(texture: np.ndarray, points: np.ndarray, size: int) -> np.ndarray:
         block[..., :-1] = sample(texture, where, inside)
         block[..., -1] = inside
     return out
+
+
+def fitting_side(scale: float) -> int:
+    """The side of the texture, halved until a face drawn at ``scale`` (pixels per model
+    unit) no longer skips texels: a far face sampled too finely would glitter."""
+    side = TEXTURE_SIDE
+    while side > 32 and side * _TEXELS > 1.5 * scale:
+        side //= 2
+    return side
 
 
 def sample(texture: np.ndarray, where: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -21,6 +21,8 @@ from deid_ros.generator.face_space import COARSE_SIDE, SHOWN, FaceSpace, window
 
 __all__ = ["build_discriminator", "build_generator"]
 
+# Root mean square of the strongest detail, in half ranges: four grey levels.
+_STRONGEST = 4 / 127.5
 _CHANNELS = {16: 128, 32: 96, 64: 48, 128: 24}
 
 
@@ -124,6 +126,28 @@ class DepthToSpace(layers.Layer):
         return shape[0], 2 * shape[1], 2 * shape[2], shape[3] // 4
 
 
+@keras.saving.register_keras_serializable("deid_ros")
+class Restrain(layers.Layer):
+    """Detail (n, 256, 256, 3) made weaker where its strength exceeds ``limit``.
+
+    For identities and mouths unlike any portrait the convolutions would cover the
+    face with wrinkles; the strength is the root mean square in the window that shows.
+    """
+
+    def __init__(self, limit: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.limit = limit
+
+    def call(self, x: Any) -> Any:
+        zoom = 256 // COARSE_SIDE
+        rows, columns = (slice(zoom * s.start, zoom * s.stop) for s in window())
+        power = ops.mean(ops.square(x[:, rows, columns]), axis=(1, 2, 3), keepdims=True)
+        return x * ops.minimum(1.0, self.limit * ops.rsqrt(power + 1e-8))
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "limit": self.limit}
+
+
 def _linear_texture(space: FaceSpace) -> np.ndarray:
     """Kernel of the face space's linear texture in its window, grey 0..255 to -1..1."""
     moves = (space.texture_moves * space.expression_std[:, None])[:SHOWN]
@@ -188,6 +212,7 @@ def build_generator(space: FaceSpace, *, latent: int = 192, seed: int = 0) -> ke
         x = Modulate()([x, z])
     # Starts at zero: the untrained network is the linear texture.
     detail = DepthToSpace()(layers.Conv2D(12, 3, padding="same", kernel_initializer="zeros")(x))
+    detail = Restrain(_STRONGEST, dtype="float32")(detail)
     smooth = layers.UpSampling2D(256 // COARSE_SIDE, interpolation="bilinear",
                                  dtype="float32")(coarse)
     texture = layers.Add(name="texture", dtype="float32")([smooth, detail])

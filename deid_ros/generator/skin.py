@@ -14,7 +14,8 @@ import numpy as np
 from deid_ros import geometry
 from deid_ros.generator.atlas import TEXTURE_SIDE, texel_weights
 
-__all__ = ["fill_outwards", "grain", "kept", "mean_skin", "regions", "smooth_rim", "tint", "valid_texels"]
+__all__ = ["fill_outwards", "grain", "kept", "mean_skin", "regions", "smooth_rim", "tint",
+           "valid_texels"]
 
 _EYES = ([33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246],
          [263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466])

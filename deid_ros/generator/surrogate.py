@@ -193,10 +193,14 @@ class SurrogateGenerator:
         # Pixel centres: the patch's first pixel covers 1 / zoom pixels of the frame.
         points[:, :2] = (points[:, :2] - square[:2] + 0.5) * zoom - 0.5
         points[:, 2] *= zoom
-        left, top, where, inside = atlas.draw_map(points, size)
+        side = atlas.fitting_side(pose.scale * zoom)
+        left, top, where, inside = atlas.draw_map(points, size, side)
         if where.size:
+            texture = track.texture
+            if side < len(texture):
+                texture = cv2.resize(texture, (side, side), interpolation=cv2.INTER_AREA)
             height, width = inside.shape
-            slot[top:top + height, left:left + width] = atlas.sample(track.texture, where, inside)
+            slot[top:top + height, left:left + width] = atlas.sample(texture, where, inside)
 
     def _update(self, track: _Track, expression: np.ndarray) -> None:
         """Bring a track's texture up to its identity and mouth."""
