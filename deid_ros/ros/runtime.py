@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import cv2
 import rclpy
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -71,6 +72,8 @@ def ros_context(args: Sequence[str] | None = None, *, network: str | None = None
                 domain_id: int | None = None) -> Iterator[Context]:
     """A context of its own, shut down at the end; signals are left to the caller."""
     environment.prepare(network)
+    # The stages overlap already: OpenCV's own threads would only wake each other.
+    cv2.setNumThreads(1)
     context = Context()
     rclpy.init(args=list(args or []), context=context, domain_id=domain_id,
                signal_handler_options=SignalHandlerOptions.NO)
