@@ -38,7 +38,7 @@ _LEAST_FACING, _LEAST_FACING_FEATURE = 0.32, 0.15
 # Largest squared Mahalanobis distance from the skin's colour.
 _SKIN_DISTANCE = 14.0
 # Size of pores in texels, and their strength in grey levels.
-_PORE, _GRAIN = 0.8, 3.0
+_PORE, _GRAIN = 0.8, 1.8
 # A mouth opened less than this (in eye distances) shows no inside.
 _MOUTH_CLOSED = 0.035
 
