@@ -80,8 +80,8 @@ class TextureNetwork:
         feed = {self._names[0]: (np.asarray(code, np.float32) * self.space.even_light)[None],
                 self._names[1]: np.asarray(expression, np.float32)[None]}
         out = self._session.run(None, feed)[0][0]
-        smooth = skin.smooth_rim(cv2.convertScaleAbs(np.clip(out, -1, 1) + 1, alpha=127.5))
-        return cv2.add(smooth, skin.grain(), dtype=cv2.CV_8U)
+        texture = skin.crisp(cv2.convertScaleAbs(np.clip(out, -1, 1) + 1, alpha=127.5))
+        return cv2.add(skin.smooth_rim(texture), skin.grain(), dtype=cv2.CV_8U)
 
 
 @dataclass(slots=True)

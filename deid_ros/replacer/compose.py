@@ -28,7 +28,7 @@ _PAD = 0.10         # surroundings that are looked at, as a part of the face's s
 _FEATHER = 0.035    # width of the outer band of the mask, as a part of the face's size
 _EDGE = 30.0        # levels: a larger step along the border is an edge, not skin
 _ANCHOR = 0.10      # weight that holds the middle of the face at its matched colour
-_RIM = 0.025        # softness of the hull's border, as a part of the face's size
+_RIM = 0.015        # softness of the hull's border, as a part of the face's size
 _TONE = 1.5         # cells; how far hair over the rim of a face is smoothed
 _COVERED = 0.5      # least part of the hull that a surrogate must fill
 
