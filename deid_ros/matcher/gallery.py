@@ -165,6 +165,8 @@ class Gallery:
         except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error,
                 TypeError, AttributeError) as error:
             problem = " ".join(str(error).split())
+            if "pickle" in problem:  # numpy's advice would be to trust the file
+                problem = "it is no npz file, or holds Python objects"
             raise GalleryError(f"{path} cannot be read as a gallery ({problem}); "
                                f"{remedy}") from None
         if "schema" not in data or data["schema"].size != 1:
