@@ -177,16 +177,27 @@ def measure_expression(mesh: np.ndarray, pose: Pose | None = None) -> np.ndarray
             in the model frame.
     """
     m = np.asarray(mesh, np.float64) if pose is None else frontalise(mesh, pose)
-    unit = max(np.linalg.norm(m[263] - m[33]), 1e-6)
-    lips = (m[13, 1] + m[14, 1]) / 2
-    corners = (m[61, 1] + m[291, 1]) / 2
-    eyes = [np.mean([m[b, 1] - m[a, 1] for a, b in pairs]) for _, _, pairs in _EYES]
-    brows = [(m[inner, 1] + m[outer, 1]) / 2 - m[list(points), 1].mean()
-             for (inner, outer, _), points in zip(_EYES, _BROWS)]
-    values = np.array([m[14, 1] - m[13, 1], np.linalg.norm(m[291] - m[61]),
-                       lips - corners, *eyes, *brows]) / unit
-    assert values.shape == (len(EXPRESSION),)
-    return values.astype(np.float32)
+    unit = max(float(np.linalg.norm(m[263] - m[33])), 1e-6)
+    # One product for all heights: this runs several times per face and frame.
+    heights = _HEIGHTS @ m[:, 1]
+    width = float(np.linalg.norm(m[291] - m[61]))
+    return (np.concatenate([heights[:1], [width], heights[1:]]) / unit).astype(np.float32)
+
+
+def _height_weights() -> np.ndarray:
+    """What each number but the mouth's width takes of each point's y: (6, 468)."""
+    rows = np.zeros((len(EXPRESSION) - 1, 468))
+    rows[0, [14, 13]] = 1, -1
+    rows[1, [13, 14, 61, 291]] = 0.5, 0.5, -0.5, -0.5
+    for side, ((inner, outer, pairs), brow) in enumerate(zip(_EYES, _BROWS)):
+        for upper, lower in pairs:
+            rows[2 + side, [lower, upper]] = 1 / len(pairs), -1 / len(pairs)
+        rows[4 + side, [inner, outer]] = 0.5
+        rows[4 + side, list(brow)] = -1 / len(brow)
+    return rows
+
+
+_HEIGHTS = _height_weights()
 
 
 def square_around(box: np.ndarray, factor: float) -> tuple[float, float, float]:
