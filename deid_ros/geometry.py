@@ -19,7 +19,7 @@ from deid_ros.resources import share_path
 __all__ = [
     "MAX_PATCH", "MESH_TO_IBUG68", "OVAL", "Pose", "face_hull", "fit_pose",
     "frontalise", "measure_expression", "mesh_model", "patch_sizes", "patch_squares", "project",
-    "reference_mesh", "rotation", "square_around", "with_skirt",
+    "reference_mesh", "rotation", "with_skirt",
 ]
 
 #: Longest side of a surrogate patch in pixels; larger faces are scaled up.
@@ -198,12 +198,6 @@ def _height_weights() -> np.ndarray:
 
 
 _HEIGHTS = _height_weights()
-
-
-def square_around(box: np.ndarray, factor: float) -> tuple[float, float, float]:
-    """Centre x, centre y and side (px) of the square ``factor`` times a box's long side."""
-    x, y, w, h = (float(v) for v in box)
-    return x + w / 2, y + h / 2, factor * max(w, h)
 
 
 def patch_squares(faces: np.ndarray) -> np.ndarray:

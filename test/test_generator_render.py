@@ -61,3 +61,8 @@ def test_the_nearest_surface_wins():
     u, v = geometry.mesh_model()["uv"][1] * 256 - 0.5
     near = where[y - top - 1:y - top + 2, x - left - 2:x - left + 1].reshape(-1, 2)
     assert np.linalg.norm(near - (u, v), axis=1).min() < 6
+
+
+@pytest.mark.parametrize("scale, side", [(300, 256), (75, 256), (60, 128), (30, 64), (1, 32)])
+def test_far_faces_are_drawn_from_a_smaller_texture(scale, side):
+    assert atlas.fitting_side(scale) == side

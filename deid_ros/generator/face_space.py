@@ -138,7 +138,7 @@ class FaceSpace:
         """Factors (code_size,) that take light from one side out of a code.
 
         Components that change sign under reflection are mostly how a photograph was
-        lit, and partly how a face is uneven; half of them is left.
+        lit, and partly how a face is uneven; four tenths of them are left.
         """
         full = np.zeros((len(self.texture_basis), COARSE_SIDE, COARSE_SIDE, 3), np.float32)
         rows, columns = window()

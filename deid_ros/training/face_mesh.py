@@ -132,8 +132,7 @@ def skirt_weights(reference: np.ndarray) -> np.ndarray:
                      [_SKIRT_TOP, 0.13, _SKIRT_SIDE, _SKIRT_SIDE, _SKIRT_CHIN])
 
 
-def atlas(reference: np.ndarray, opened: np.ndarray, skirt: np.ndarray,
-          mirror: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def atlas(opened: np.ndarray, skirt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Texture coordinates (n, 2) in 0..1 and triangles (t, 3) of mesh and skirt.
 
     A cylinder's unrolling gives the sides of the face their room; the mouth is
@@ -167,7 +166,7 @@ def build_face_mesh(meshes: np.ndarray, path: Path) -> None:
     wide = mean.copy()
     wide[0] = 0.22
     opened = reference + np.tensordot(wide - geometry.measure_expression(reference), fields, 1)
-    uv, triangles = atlas(reference, opened, weights, mirror)
+    uv, triangles = atlas(opened, weights)
     np.savez_compressed(path, reference=reference.astype(np.float32),
                         mirror=mirror.astype(np.int16), fields=fields.astype(np.float32),
                         expression=mean.astype(np.float32), skirt=weights.astype(np.float32),

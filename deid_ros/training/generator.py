@@ -2,10 +2,10 @@
 
 Half of each batch are people with their own texture to reproduce; the other half
 are blends of people, as the live path asks for, which only have to look real. The
-losses: reconstruction in several frequency bands where the texture was really seen,
+losses: reconstruction of texels and of their differences where the skin was really seen,
 a hinge loss of two patch discriminators with differentiable augmentation (Zhao et
 al., NeurIPS 2020) and a lazy R1 penalty (Mescheder et al., ICML 2018; Karras et al.,
-CVPR 2020), and feature matching. An exponential moving average of the weights is
+CVPR 2020), and, if asked for, feature matching. An exponential moving average of the weights is
 what is kept.
 """
 
@@ -137,7 +137,7 @@ class GeneratorTraining:
         kept = self._folder / "face_space.npz"
         if not (resume and kept.exists()):
             fit_face_space(people).save(kept)
-        # As it was written, in half precision: what the live path will read.
+        # As it was written, as int8 steps: what the live path will read.
         space = FaceSpace.read(kept)
         return space, codes_of(space, mirrored(people))
 

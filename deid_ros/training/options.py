@@ -38,7 +38,7 @@ OPTIONS: dict[str, dict[str, Parameter]] = {
                                    minimum=1e-8, maximum=1.0),
         "warm_up": Parameter(int, "Steps of reconstruction alone", minimum=0,
                              maximum=10_000_000),
-        "detail": Parameter(float, "Weight of the fine and the middle frequency band", **_WEIGHT),
+        "detail": Parameter(float, "Weight of the differences of neighbour texels", **_WEIGHT),
         "matching": Parameter(float, "Weight of feature matching", **_WEIGHT),
         "fooling": Parameter(float, "Weight of the adversarial loss", **_WEIGHT),
         "penalty": Parameter(float, "Weight of the gradient penalty R1", **_WEIGHT),
