@@ -8,24 +8,19 @@ the identities. An exponential moving average of the weights is what is kept.
 
 from __future__ import annotations
 
-import csv
-import json
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from deid_ros.errors import TrainingError
 from deid_ros.training.identities import ChipSet, augment
-from deid_ros.training.sheets import draw_losses, forget_rows
+from deid_ros.training.run import TrainingRun
 
 __all__ = ["ExtractorOptions", "ExtractorTraining", "build_extractor", "hold_out", "margin_logits"]
 
-_COLUMNS = ("step", "seconds", "loss", "accuracy", "held_out")
 # Chips looked at when the held-out ones are measured.
 _MEASURED, _REFERENCES = 512, 1024
 _BATCH = 64
@@ -119,8 +114,8 @@ def hold_out(labels: np.ndarray, part: float, seed: int) -> np.ndarray:
     return out
 
 
-class ExtractorTraining:
-    """A run in a folder: ``state`` to resume from, ``losses.csv``, ``losses.png``.
+class ExtractorTraining(TrainingRun):
+    """A run in a folder; see ``TrainingRun`` for what it keeps there.
 
     Args:
         people: the chips.
@@ -134,37 +129,30 @@ class ExtractorTraining:
             options differ, or ``weights`` do not fit at all.
     """
 
+    name = "extractor"
+    columns = ("loss", "accuracy", "held_out")
+
     def __init__(self, people: ChipSet, folder: Path, options: ExtractorOptions, *,
                  resume: bool = False, weights: Path | None = None) -> None:
         import keras
-        import tensorflow as tf
 
-        self._options, self._folder, self._tf, self._people = options, folder, tf, people
-        folder.mkdir(parents=True, exist_ok=True)
-        self._check_folder(resume)
-        keras.mixed_precision.set_global_policy(options.precision)
+        super().__init__(folder, options, resume=resume)
+        self._people = people
         self._apart = hold_out(people.labels, options.held_out, options.seed)
         self._rows = [np.flatnonzero((people.labels == k) & ~self._apart)
                       for k in range(len(people.names))]
-        self.network = self._build()
-        self.taken_over = _take_over(self.network, weights) if weights else 0
+        network = self._build()
+        self.taken_over = _take_over(network, weights) if weights else 0
         shape = (options.dimensions, len(people.names))
         self._centres = keras.Variable(
             keras.initializers.RandomNormal(stddev=0.1, seed=options.seed + 1)(shape),
             dtype="float32")
-        self._variables = [*self.network.trainable_variables, self._centres]
+        self._variables = [*network.trainable_variables, self._centres]
         self._adam = keras.optimizers.Adam(
             keras.optimizers.schedules.CosineDecay(options.learning_rate, options.steps))
         self._adam.build(self._variables)
-        self._average = [np.array(w) for w in self.network.get_weights()]
-        self.step = 0
-        self._checkpoint = tf.train.Checkpoint(
-            step=tf.Variable(0, dtype=tf.int64), average=[tf.Variable(w) for w in self._average],
-            variables=[v.value for v in (*self.network.variables, self._centres,
-                                         *self._adam.variables)])
-        if resume and (folder / "state.index").exists():
-            self._restore()
-        self._compiled = tf.function(self._train)
+        self._keep(network, [self._centres, *self._adam.variables])
+        self._compiled = self._engine.compiled(self._train)
 
     def _build(self) -> Any:
         options = self._options
@@ -173,43 +161,9 @@ class ExtractorTraining:
 
     def run(self, *, seconds: float | None = None,
             stop: Callable[[], bool] = lambda: False) -> None:
-        """Train up to ``options.steps``, until ``seconds`` have passed or ``stop`` says so.
-
-        Raises:
-            TrainingError: the loss is no longer a number.
-        """
-        start, options = time.monotonic(), self._options
-        log = self._folder / "losses.csv"
-        fresh = not log.exists() or self.step == 0
-        if not fresh:
-            forget_rows(log, self.step)
-        often = max(1, min(20, options.steps // 100))
-        measured = self.measure() if self.step < options.steps else 0.0
-        with (open(log, "w" if fresh else "a", newline="", encoding="utf-8") as stream,
-              tqdm(total=options.steps, initial=self.step, desc="extractor", unit="step",
-                   disable=None) as bar):
-            writer = csv.writer(stream)
-            if fresh:
-                writer.writerow(_COLUMNS)
-            while self.step < options.steps and not stop() and (
-                    seconds is None or time.monotonic() - start <= seconds):
-                loss, accuracy = (float(v) for v in self._compiled(*self._batch()))
-                if not np.isfinite(loss):
-                    raise TrainingError(f"The loss is no longer a number at step {self.step}; "
-                                        "start again with a smaller learning_rate.")
-                self.step += 1
-                self._update_average()
-                bar.update()
-                if self.step % options.save_every == 0 or self.step == options.steps:
-                    measured = self.measure()
-                    self._save()
-                if self.step % often == 0 or self.step == options.steps:
-                    writer.writerow([self.step, round(time.monotonic() - start, 1),
-                                     round(loss, 5), round(accuracy, 4), round(measured, 4)])
-                    stream.flush()
-                    bar.set_postfix(loss=f"{loss:.3f}", held_out=f"{measured:.2f}")
-        self._save()
-        draw_losses(log, self._folder / "losses.png")
+        """See ``TrainingRun.run``; the held-out chips are measured with each checkpoint."""
+        self._measured = self.measure() if self.step < self._options.steps else 0.0
+        super().run(seconds=seconds, stop=stop)
 
     def measure(self) -> float:
         """Share of the held-out chips whose nearest other chip is the same person's.
@@ -225,78 +179,45 @@ class ExtractorTraining:
         likeness = self._embed(apart) @ self._embed(known).T
         return float((labels[known[likeness.argmax(1)]] == labels[apart]).mean())
 
-    def averaged(self) -> Any:
-        """The network with the moving average of its weights, in full precision."""
-        import keras
-
-        keras.mixed_precision.set_global_policy("float32")
-        network = self._build()
-        network.set_weights(self._average)
-        keras.mixed_precision.set_global_policy(self._options.precision)
-        return network
-
     def _embed(self, rows: np.ndarray) -> np.ndarray:
         chips = self._people.chips
-        now = self.network.get_weights()
-        self.network.set_weights(self._average)
-        parts = [np.asarray(self.network(chips[rows[k:k + _BATCH]].astype(np.float32),
-                                         training=False))
-                 for k in range(0, len(rows), _BATCH)]
-        self.network.set_weights(now)
-        return np.concatenate(parts)
+        with self._average_weights():
+            return np.concatenate([
+                np.asarray(self.network(chips[rows[k:k + _BATCH]].astype(np.float32),
+                                        training=False)) for k in range(0, len(rows), _BATCH)])
 
-    def _batch(self) -> tuple[np.ndarray, np.ndarray]:
-        # Seeded by the step: a resumed run sees the batches that it would have seen.
-        rng = np.random.default_rng((self._options.seed, 3, self.step))
+    def _learn(self) -> tuple[Any, ...]:
+        rng = self._rng(3)
         labels = rng.integers(len(self._rows), size=self._options.batch)
         rows = [self._rows[label][rng.integers(len(self._rows[label]))] for label in labels]
-        return augment(self._people.chips[rows], rng), labels
+        return self._compiled(augment(self._people.chips[rows], rng), labels)
+
+    def _after_step(self) -> list[float]:
+        options = self._options
+        if self.step % options.save_every == 0 or self.step == options.steps:
+            self._measured = self.measure()
+        return [self._measured]
 
     def _train(self, chips: Any, labels: Any) -> tuple[Any, Any]:
-        tf, options = self._tf, self._options
-        with tf.GradientTape() as tape:
+        from keras import ops
+
+        options = self._options
+
+        def loss() -> tuple[Any, Any]:
             embedding = self.network(chips, training=True)
-            centres = tf.convert_to_tensor(self._centres)
+            centres = ops.convert_to_tensor(self._centres)
             if options.head == "arcface":
-                cosines = embedding @ tf.math.l2_normalize(centres, axis=0)
+                cosines = embedding @ ops.normalize(centres, axis=0)
                 logits = margin_logits(cosines, labels, margin=options.margin, scale=options.scale)
             else:
                 logits = cosines = options.scale * embedding @ centres
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        self._adam.apply(tape.gradient(loss, self._variables), self._variables)
-        right = tf.argmax(cosines, 1) == tf.cast(labels, tf.int64)
-        return loss, tf.reduce_mean(tf.cast(right, tf.float32))
+            loss = ops.mean(ops.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+            right = ops.argmax(cosines, 1) == ops.cast(labels, "int32")
+            return loss, (loss, ops.mean(ops.cast(right, "float32")))
 
-    def _update_average(self) -> None:
-        # A young average follows quickly, or it would remember the first guess.
-        keep = min(self._options.average, (1 + self.step) / (10 + self.step))
-        for mean, now in zip(self._average, self.network.get_weights()):
-            mean *= keep
-            mean += (1 - keep) * now
-
-    def _check_folder(self, resume: bool) -> None:
-        note = self._folder / "options.json"
-        mine = json.dumps(asdict(self._options), indent=1)
-        if note.exists() and not resume:
-            raise TrainingError(f"{self._folder} holds a training already; resume it with "
-                                "--resume or give another --work folder.")
-        if resume and not note.exists():
-            raise TrainingError(f"There is no training to resume in {self._folder}.")
-        if resume and note.read_text() != mine:
-            raise TrainingError(f"The training in {self._folder} was started with other options "
-                                f"({note}); resume with the same ones.")
-        note.write_text(mine)
-
-    def _save(self) -> None:
-        self._checkpoint.step.assign(self.step)
-        for variable, value in zip(self._checkpoint.average, self._average):
-            variable.assign(value)
-        self._checkpoint.write(str(self._folder / "state"))
-
-    def _restore(self) -> None:
-        self._checkpoint.read(str(self._folder / "state")).assert_consumed()
-        self.step = int(self._checkpoint.step)
-        self._average = [v.numpy() for v in self._checkpoint.average]
+        losses, slopes = self._engine.gradients(loss, self._variables)
+        self._adam.apply(slopes, self._variables)
+        return losses
 
 
 def _take_over(network: Any, path: Path) -> int:
