@@ -12,8 +12,8 @@ from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from deid_ros.errors import FrameError  # noqa: E402
+from deid_ros.messages.encodings import ENCODINGS  # noqa: E402
 from deid_ros.ros.codec import bytes_array, covered_image, image_of, tag_of, to_bgr  # noqa: E402
-from deid_ros.ros.encodings import ENCODINGS  # noqa: E402
 
 HEIGHT, WIDTH = 48, 64
 COLOURLESS = ("mono8", "mono16")

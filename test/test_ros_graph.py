@@ -21,8 +21,8 @@ from ros_support import (  # noqa: E402
 )
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image  # noqa: E402
 
+from deid_ros.messages.encodings import ENCODINGS  # noqa: E402
 from deid_ros.ros.codec import bytes_array, covered_image  # noqa: E402
-from deid_ros.ros.encodings import ENCODINGS  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

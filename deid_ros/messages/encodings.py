@@ -1,4 +1,4 @@
-"""The image encodings the nodes read, each with its way to BGR and back.
+"""The image encodings that are read, each with its way to BGR and back.
 
 An encoding is a pair of pure functions on the rows of a message: ``to_bgr``
 makes the 8-bit BGR frame that the stages work on, ``write`` puts covered pixels

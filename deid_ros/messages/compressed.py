@@ -1,0 +1,161 @@
+"""The fields of ``sensor_msgs/CompressedImage`` (JPEG and PNG, 8 bit) to a frame.
+
+A compressed file can carry more than the picture it shows: thumbnails, previews
+and whole second pictures in JPEG segments or behind the end. No detector sees
+those, so a file is handed on as it came only if it is plain; any other is
+encoded anew, from the pixels that were looked at.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from deid_ros.errors import FrameError
+
+__all__ = ["MAX_PIXELS", "CompressedFile", "decode", "is_plain", "kind_of", "size_of"]
+
+#: A larger picture is refused before memory is taken for it.
+MAX_PIXELS = 1 << 26
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+#: PNG chunks that describe the pixels and nothing else.
+_PNG_PLAIN = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"sBIT")
+
+
+class CompressedFile(Protocol):
+    """The fields of ``sensor_msgs/CompressedImage`` without its header."""
+
+    format: str
+    data: Any
+
+
+def kind_of(msg: CompressedFile) -> str:
+    """'jpeg' or 'png', by the first bytes; ``format`` must not say otherwise.
+
+    Raises:
+        FrameError: it is neither JPEG nor PNG.
+    """
+    start = bytes(msg.data[:8])
+    kind = "png" if start == _PNG else "jpeg" if start[:3] == _JPEG else ""
+    words = msg.format.lower().replace(";", " ").split()
+    named = {"jpg": "jpeg"}
+    said = {named.get(word, word) for word in words} & {"jpeg", "png"}
+    if not kind or "compresseddepth" in words or (said and kind not in said):
+        raise FrameError(f"A compressed image of format {msg.format!r} begins with "
+                         f"{start.hex() or 'nothing'}, which is not that of an 8-bit JPEG or PNG; "
+                         "publish one of these.")
+    return kind
+
+
+def _segments(data: bytes) -> list[tuple[int, int, int]]:
+    """(marker, start of its content, end) of a JPEG up to its first scan."""
+    found = []
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
+        found.append((marker, at + 4, at + 2 + length))
+        if marker == 0xDA:
+            break
+        at += 2 + length
+    return found
+
+
+def _is_frame_header(marker: int) -> bool:
+    return 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)
+
+
+def _layout(kind: str, data: bytes) -> tuple[int, int, int]:
+    """Height, width and bits of a channel, read from the file's own header."""
+    try:
+        if kind == "png":
+            width, height, depth = struct.unpack_from(">IIB", data, 16)
+            return height, width, depth
+        for marker, start, _ in _segments(data):
+            if _is_frame_header(marker):
+                depth, height, width = struct.unpack_from(">BHH", data, start)
+                return height, width, depth
+    except struct.error:
+        pass
+    raise FrameError(f"A compressed image of {len(data)} bytes is truncated or damaged in its "
+                     "header; check the driver and the network.")
+
+
+def _header(msg: CompressedFile, data: bytes) -> tuple[int, int]:
+    height, width, depth = _layout(kind_of(msg), data)
+    if depth > 8 or not 0 < height * width <= MAX_PIXELS:
+        raise FrameError(f"A compressed image is {width}x{height} with {depth} bits a channel; "
+                         f"publish 8 bits and at most {MAX_PIXELS} pixels.")
+    return height, width
+
+
+def size_of(msg: CompressedFile) -> tuple[int, int]:
+    """Height and width, from the file's header, without decoding it.
+
+    Raises:
+        FrameError: neither JPEG nor PNG of 8 bits, too large, damaged.
+    """
+    return _header(msg, bytes(msg.data))
+
+
+def decode(msg: CompressedFile) -> np.ndarray:
+    """The frame of a compressed image: uint8 (H, W, 3), BGR.
+
+    The orientation noted in the file is ignored, as ``image_transport`` does.
+
+    Raises:
+        FrameError: neither JPEG nor PNG of 8 bits, too large, damaged.
+    """
+    data = bytes(msg.data)
+    height, width = _header(msg, data)
+    try:
+        frame = cv2.imdecode(np.frombuffer(data, np.uint8),
+                             cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        frame = None
+    if frame is None or frame.shape != (height, width, 3):
+        raise FrameError(f"A compressed image of {len(data)} bytes cannot be decoded; check the "
+                         "driver and the network.")
+    frame.flags.writeable = False
+    return frame
+
+
+def is_plain(kind: str, data: bytes) -> bool:
+    """Whether a file holds its picture and nothing besides.
+
+    No thumbnails, previews, comments or metadata, no transparency, and no byte
+    behind the end.
+    """
+    return _plain_png(data) if kind == "png" else _plain_jpeg(data)
+
+
+def _plain_png(data: bytes) -> bool:
+    if len(data) < 26 or data[25] in (4, 6):  # grey or colour with transparency
+        return False
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        if name not in _PNG_PLAIN:
+            return False
+        at += 12 + length
+        if name == b"IEND":
+            return at == len(data) and length == 0
+    return False
+
+
+def _plain_jpeg(data: bytes) -> bool:
+    scan = 0
+    for marker, start, end in _segments(data):
+        plain_app = ((marker == 0xE0 and end - start == 14)      # JFIF without thumbnail
+                     or (marker == 0xEE and end - start == 12))  # Adobe colour transform
+        if not (marker in (0xDB, 0xC4, 0xDD) or _is_frame_header(marker) or marker == 0xDA
+                or plain_app):
+            return False
+        scan = end if marker == 0xDA else 0
+    # In entropy-coded data FF is followed by 00 or a restart marker, so the first
+    # FF D9 is the end.
+    return bool(scan) and data.find(b"\xff\xd9", scan) == len(data) - 2

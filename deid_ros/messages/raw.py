@@ -1,0 +1,132 @@
+"""The fields of ``sensor_msgs/Image`` to a frame and back.
+
+The one promise of this module: what ``covered_data`` gives differs from what came
+only where the mask says so, byte for byte.
+
+Anything with the fields of the message will do: that of a live topic, or the part of
+a bag's bytes that was recognised as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from deid_ros.errors import FrameError
+from deid_ros.messages.encodings import ENCODINGS, Encoding
+
+__all__ = ["RawImage", "checked", "covered_data", "to_bgr"]
+
+
+class RawImage(Protocol):
+    """The fields of ``sensor_msgs/Image`` without its header."""
+
+    height: int
+    width: int
+    encoding: str
+    is_bigendian: int
+    step: int
+    data: Any
+
+
+def checked(msg: RawImage) -> Encoding:
+    """The encoding of a message whose numbers fit together.
+
+    Raises:
+        FrameError: an encoding nobody knows, zero size, a step or an amount of
+            data that does not fit; with the value and the remedy.
+    """
+    try:
+        encoding = ENCODINGS[msg.encoding]
+    except KeyError:
+        raise FrameError(f"The image encoding {msg.encoding!r} is not supported; publish one of "
+                         f"{', '.join(ENCODINGS)}.") from None
+    if msg.width < 1 or msg.height < 1:
+        raise FrameError(f"The image is {msg.width}x{msg.height} pixels; the driver must fill in "
+                         "width and height.")
+    if (encoding.even_width and msg.width % 2) or (encoding.even_height and msg.height % 2):
+        raise FrameError(f"The image is {msg.width}x{msg.height} pixels, but {msg.encoding} comes "
+                         "in pairs; publish an even size.")
+    least = msg.width * encoding.pixel_bytes
+    if msg.step < least or (msg.encoding == "mono16" and msg.step % 2):
+        raise FrameError(f"The image's step is {msg.step} bytes, but {msg.width} pixels of "
+                         f"{msg.encoding} need {least}; the driver must set step.")
+    size = msg.step * msg.height
+    if len(msg.data) != size:
+        word = "truncated" if len(msg.data) < size else "followed by bytes that are no pixels"
+        raise FrameError(f"The image's data is {word}: {len(msg.data)} bytes came, step x height "
+                         f"is {size}; the driver must send whole rows.")
+    return encoding
+
+
+def _rows(msg: RawImage, encoding: Encoding, data: Any) -> np.ndarray:
+    """The pixel bytes as a view: uint8 (H, W * pixel_bytes)."""
+    flat = np.frombuffer(data, np.uint8)
+    return flat.reshape(msg.height, msg.step)[:, :msg.width * encoding.pixel_bytes]
+
+
+def to_bgr(msg: RawImage) -> np.ndarray:
+    """The frame of a camera image: uint8 (H, W, 3), BGR, not to be written to.
+
+    A view of the message for ``bgr8``.
+
+    Raises:
+        FrameError: as for ``checked``.
+    """
+    encoding = checked(msg)
+    frame = encoding.to_bgr(_rows(msg, encoding, msg.data), bool(msg.is_bigendian))
+    frame.flags.writeable = False
+    return frame
+
+
+def covered_data(msg: RawImage, frame: np.ndarray | None, mask: np.ndarray | None, *,
+                 copy: Callable[[Any], Any] = bytearray) -> Any:
+    """The camera's bytes with the covered pixels written into them.
+
+    Padding at the end of rows is cleared: it can hold pixels that no detector has
+    seen (a window cut out of a larger image by its step).
+
+    Args:
+        frame: the covered frame, uint8 (H, W, 3), BGR; None for 'no face'.
+        mask: uint8 (H, W); where it is 0 the camera's bytes stay.
+        copy: makes a writable copy of ``msg.data``.
+
+    Returns:
+        ``msg.data`` itself where nothing had to be changed, else a copy.
+
+    Raises:
+        FrameError: as for ``checked``, or frame and mask have another size.
+    """
+    encoding = checked(msg)
+    padding = msg.step - msg.width * encoding.pixel_bytes
+    covered = frame is not None and mask is not None and mask.any()
+    data = copy(msg.data) if padding or covered else msg.data
+    if padding:
+        np.frombuffer(data, np.uint8).reshape(msg.height, msg.step)[:, -padding:] = 0
+    if covered:
+        shape = (msg.height, msg.width)
+        if mask.shape != shape or frame.shape != (*shape, 3):
+            raise FrameError(f"The covered frame is {frame.shape} with a mask of {mask.shape}, but "
+                             f"the image is {shape}.")
+        _write(_rows(msg, encoding, data), encoding, frame, mask, bool(msg.is_bigendian))
+    return data
+
+
+def _write(rows: np.ndarray, encoding: Encoding, frame: np.ndarray, mask: np.ndarray,
+           big: bool) -> None:
+    # Only the rows that have covered pixels are touched; from an even row on, so
+    # that Bayer patterns and pairs stay aligned. mono16 scales by the brightest
+    # pixel of the whole frame and so gets all rows.
+    top, bottom = 0, len(rows)
+    if encoding is not ENCODINGS["mono16"]:
+        _, y, _, height = cv2.boundingRect(mask)
+        top, bottom = y - y % 2, y + height
+    part = rows[top:bottom]
+    # OpenCV wants contiguous arrays; rows with padding are not.
+    work = part if part.flags.c_contiguous else np.ascontiguousarray(part)
+    encoding.write(work, frame[top:bottom], mask[top:bottom], big)
+    if work is not part:
+        part[:] = work
