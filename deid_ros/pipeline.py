@@ -18,6 +18,7 @@ import numpy as np
 
 from deid_ros.config import Config, as_list, file_of
 from deid_ros.errors import DeidError, DetectorError, FrameError
+from deid_ros.faces import empty_faces
 from deid_ros.replacer import Replaced, Replacer, cover_solid
 
 __all__ = ["STAGES", "Pipeline", "Processed"]
@@ -36,7 +37,8 @@ class Processed:
     1 up in each stream; ``covered_by`` for each face what covers it
     (``replacer.REPLACEMENTS``); ``mask`` uint8 (H, W), 255 where the frame may differ
     from the input; ``timings`` milliseconds by stage; ``problems`` one sentence for
-    every stage that failed.
+    every stage that failed; ``kept`` rows of ``FACE`` of those who consented and stay
+    as they are.
     """
 
     frame: np.ndarray
@@ -45,6 +47,7 @@ class Processed:
     mask: np.ndarray
     timings: dict[str, float]
     problems: list[str] = field(default_factory=list)
+    kept: np.ndarray = field(default_factory=empty_faces)
 
 
 class Pipeline:
@@ -54,12 +57,16 @@ class Pipeline:
         config: node -> parameter -> value (``config.load``).
         finder, extractor, matcher, generator, replacer: stages to use in place of
             those of the configuration.
+        consent: whose ``screen(found, extractor)`` takes those who consented out of
+            what was found; nobody by default.
     """
 
     def __init__(self, config: Config, *, finder: Any = None, extractor: Any = None,
-                 matcher: Any = None, generator: Any = None,
-                 replacer: Replacer | None = None) -> None:
-        self.config = config
+                 matcher: Any = None, generator: Any = None, replacer: Replacer | None = None,
+                 consent: Any = None) -> None:
+        self.config, self.consent = config, consent
+        self._given = {"finder": finder, "extractor": extractor, "matcher": matcher,
+                       "generator": generator, "replacer": replacer}
         self._finder, self._own_finder = finder, finder is None
         self._extractor, self._matcher, self._generator = extractor, matcher, generator
         self._replacer = replacer
@@ -85,7 +92,7 @@ class Pipeline:
                 self._detector = create_searcher(as_list(options["detector"]),
                                                  preset=options["preset"],
                                                  threshold=options["threshold"])
-                self._mesh = FaceMesh()
+                self._mesh = self._mesh or FaceMesh()
             self._finder = FaceFinder(
                 detector=self._detector, mesh=self._mesh, margin=options["margin"],
                 cover=options["cover"], min_surrogate_px=options["min_surrogate_px"],
@@ -144,6 +151,16 @@ class Pipeline:
         if self.makes_surrogates:
             _ = self.extractor, self.matcher, self.generator
 
+    def sibling(self) -> Pipeline:
+        """One for a stream that runs at the same time: a tracker and a memory of its own.
+
+        What keeps nothing from frame to frame is shared, and so are stages that were given.
+        """
+        stages = self._given | {"extractor": self._extractor, "replacer": self._replacer}
+        other = Pipeline(self.config, consent=self.consent, **stages)
+        other._mesh = self._mesh
+        return other
+
     def reset(self, *, stream: str = "") -> None:
         """Another image or video begins: its people have nothing to do with the last.
 
@@ -189,7 +206,7 @@ class Pipeline:
         with clock.stage("replacer"):
             replaced = self._replace(frame, faces, surrogates, problems)
         return Processed(replaced.frame, faces, replaced.covered_by, replaced.mask,
-                         clock.timings, problems)
+                         clock.timings, problems, getattr(found, "kept", empty_faces()))
 
     def find(self, frame: np.ndarray, *, stamp_ns: int = 0) -> tuple[Any, float]:
         """The first stage alone: a ``Found``, and the milliseconds it took.
@@ -199,8 +216,14 @@ class Pipeline:
         """
         start = time.perf_counter()
         try:
-            return (self.finder.find(frame, stamp_ns=stamp_ns),
-                    (time.perf_counter() - start) * 1e3)
+            if self.consent is not None:
+                # A track may pass from one person to the next: every face is looked at
+                # in every frame.
+                self.finder.renew_chips()
+            found = self.finder.find(frame, stamp_ns=stamp_ns)
+            if self.consent is not None:
+                found = self.consent.screen(found, self.extractor)
+            return found, (time.perf_counter() - start) * 1e3
         except DeidError:
             self.failures["detector"] += 1
             raise
@@ -216,9 +239,7 @@ class Pipeline:
         rows = np.flatnonzero(faces["chip"] >= 0)
         try:
             with clock.stage("extractor"):
-                chips = found.chips[faces["chip"][rows]]
-                embeddings = (self.extractor.embed(chips) if len(rows)
-                              else np.zeros((0, self.extractor.dimensions), np.float32))
+                embeddings = self._embeddings(found, faces["chip"][rows])
             with clock.stage("matcher"):
                 self._now = max(self._now, self._zero + stamp_ns * 1e-9)
                 matches = self.matcher.match(faces["track_id"][rows], embeddings,
@@ -242,6 +263,13 @@ class Pipeline:
         except Exception as error:
             self._failed("generator", error, problems)
             return None
+
+    def _embeddings(self, found: Any, chips: np.ndarray) -> np.ndarray:
+        """float32 (M, D) of these chips; who looked for consent has them already."""
+        if not len(chips):
+            return np.zeros((0, self.extractor.dimensions), np.float32)
+        known = getattr(found, "embeddings", None)
+        return self.extractor.embed(found.chips[chips]) if known is None else known[chips]
 
     def _replace(self, frame: np.ndarray, faces: np.ndarray, surrogates: np.ndarray | None,
                  problems: list[str]) -> Replaced:

@@ -7,7 +7,8 @@ import os
 import pytest
 
 from deid_ros.errors import MediaError
-from deid_ros.media import plan, whole
+from deid_ros.media import beside, plan, whole
+from deid_ros.media.whole import sweep, whole_set
 
 
 def touch(*paths):
@@ -76,15 +77,39 @@ def test_outputs_inside_the_input_are_no_inputs(tmp_path):
     assert targets(plan([tmp_path], tmp_path / "out"), tmp_path / "out") == ["a.jpg"]
 
 
-@pytest.mark.parametrize("name, word", [("missing.jpg", "no file or folder"), ("empty", "holds no"),
-                                        ("bag", "rosbag"), ("x.mcap", "rosbag")])
+@pytest.mark.parametrize("name, word", [("missing.jpg", "no file or folder"), ("empty", "holds no")])
 def test_what_cannot_be_done_is_said(tmp_path, name, word):
     (tmp_path / "empty").mkdir()
-    touch(tmp_path / "bag" / "metadata.yaml", tmp_path / "x.mcap", tmp_path / "good.jpg")
+    touch(tmp_path / "good.jpg")
     planned = plan([tmp_path / name, tmp_path / "good.jpg"], tmp_path / "out")
     assert len(planned.jobs) == 1
     assert len(planned.refused) == 1 and word in planned.refused[0]
     assert str(tmp_path / name) in planned.refused[0]
+
+
+def test_a_bag_is_one_input_wherever_it_lies(tmp_path):
+    touch(tmp_path / "in" / "a" / "metadata.yaml", tmp_path / "in" / "a" / "a_0.mcap",
+          tmp_path / "in" / "b.bag", tmp_path / "in" / "c.mcap", tmp_path / "in" / "d.db3")
+    planned = plan([tmp_path / "in"], tmp_path / "out")
+    assert targets(planned, tmp_path / "out") == ["a", "b.bag", "c.mcap", "d.db3"]
+    assert planned.jobs[0].is_bag and planned.refused == [] == planned.left_out
+    alone = plan([tmp_path / "in" / "a"], tmp_path / "out").jobs[0]
+    assert (alone.target, alone.name) == (tmp_path / "out" / "a", "a")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_no_output_lies_within_another(tmp_path, order):
+    touch(tmp_path / "x" / "a" / "metadata.yaml", tmp_path / "y" / "a" / "b.jpg")
+    planned = plan([tmp_path / "x", tmp_path / "y"][::order], tmp_path / "out")
+    assert len(planned.jobs) == 1 and "same output" in planned.refused[0]
+
+
+def test_what_is_done_is_not_done_again(tmp_path):
+    touch(tmp_path / "in" / "a.jpg", tmp_path / "in" / "b.jpg", tmp_path / "out" / "a.jpg",
+          tmp_path / "out" / "b.jpg")
+    planned = plan([tmp_path / "in"], tmp_path / "out", is_done=lambda job: job.name == "a.jpg")
+    assert [job.name for job in planned.done] == ["a.jpg"]
+    assert planned.jobs == [] and "b.jpg exists already" in planned.refused[0]
 
 
 def test_out_that_is_a_file_is_refused(tmp_path):
@@ -119,6 +144,40 @@ def test_an_output_made_meanwhile_is_kept(tmp_path):
     with whole(target, overwrite=True) as part:
         part.write_bytes(b"mine")
     assert target.read_bytes() == b"mine"
+
+
+def test_an_output_comes_after_its_evidence(tmp_path, monkeypatch):
+    seen = []
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append(b.name), replace(a, b)))
+    target = tmp_path / "a.jpg"
+    with whole_set(target, beside(target)) as (part, faces, manifest):
+        for path in (part, faces, manifest):
+            path.write_text(path.name)
+        assert not any(not path.name.startswith(".") for path in tmp_path.iterdir())
+    assert seen == ["a.jpg.manifest.json", "a.jpg.faces.jsonl"] and target.is_file()
+    assert len(os.listdir(tmp_path)) == 3
+
+
+def test_only_a_bag_folder_is_overwritten(tmp_path):
+    touch(tmp_path / "holiday" / "mine.jpg", tmp_path / "bag" / "metadata.yaml",
+          tmp_path / "bag" / "old.mcap")
+    for name in ("holiday", "bag"):
+        target = tmp_path / name
+        try:
+            with whole_set(target, beside(target), folder=True, overwrite=True) as (part, *_):
+                (part / "metadata.yaml").write_text("new")
+        except MediaError as error:
+            assert "no rosbag" in str(error) and name == "holiday"
+    assert os.listdir(tmp_path / "holiday") == ["mine.jpg"]
+    assert os.listdir(tmp_path / "bag") == ["metadata.yaml"]
+
+
+def test_what_a_killed_run_left_is_swept(tmp_path):
+    touch(tmp_path / ".a.jpg.0123abcd.part", tmp_path / ".b.jpg.0123abcd.part",
+          tmp_path / ".a.0123abcd.part" / "x.mcap", tmp_path / ".a.jpg.part")
+    sweep([tmp_path / "a.jpg", tmp_path / "a", tmp_path / "none" / "c"])
+    assert sorted(os.listdir(tmp_path)) == [".a.jpg.part", ".b.jpg.0123abcd.part"]
 
 
 def test_an_unwritable_place_is_said(tmp_path):

@@ -13,7 +13,7 @@ from sample_faces import FakeFinder, make_face
 from deid_ros.config import defaults
 from deid_ros.errors import DetectorError, MediaError
 from deid_ros.faces import boxes_of, empty_faces
-from deid_ros.media import Job, process_video
+from deid_ros.media import Job, process
 from deid_ros.pipeline import Pipeline
 from deid_ros.replacer import Replacer
 
@@ -76,7 +76,7 @@ def read(path):
 
 def run(source, pipeline=None, name=None, **options):
     target = source.parent / "out" / (name or source.name)
-    return process_video(Job(source, target, source.name), pipeline or solid(), **options), target
+    return process(Job(source, target, source.name), pipeline or solid(), **options), target
 
 
 def assert_covered(before, after, tolerance=6):

@@ -1,10 +1,19 @@
-"""Images and videos in and out."""
+"""Images, videos and rosbags in and out."""
 
-from deid_ros.media.batch import process
-from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Job, Plan, plan, whole
-from deid_ros.media.images import process_image
+from deid_ros.media.batch import Batch, process
+from deid_ros.media.files import (
+    BAG_SUFFIXES,
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Job,
+    Plan,
+    beside,
+    plan,
+)
+from deid_ros.media.medium import Frame, Medium, Writing
 from deid_ros.media.outcome import Outcome
-from deid_ros.media.videos import process_video
+from deid_ros.media.topics import TopicWishes
+from deid_ros.media.whole import whole
 
-__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Job", "Outcome", "Plan", "plan", "process",
-           "process_image", "process_video", "whole"]
+__all__ = ["BAG_SUFFIXES", "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Batch", "Frame", "Job", "Medium",
+           "Outcome", "Plan", "TopicWishes", "Writing", "beside", "plan", "process", "whole"]

@@ -1,36 +1,156 @@
-"""Many inputs, one after another: one that fails does not stop the rest."""
+"""One input after another: read, made anonymous, written whole, and put on paper."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing
+from itertools import islice
+from typing import Any
 
-from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Job
-from deid_ros.media.images import is_image, process_image
+from deid_ros.config import Config
+from deid_ros.errors import DeidError, MediaError
+from deid_ros.media.evidence import FaceLog, describe, settings_of, tool_of
+from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Job, beside
+from deid_ros.media.images import ImageMedium, is_image
+from deid_ros.media.lookback import LookBack
+from deid_ros.media.medium import Frame, Medium, Writing
 from deid_ros.media.outcome import Outcome
-from deid_ros.media.videos import process_video
-from deid_ros.pipeline import Pipeline
+from deid_ros.media.whole import whole_set
+from deid_ros.pipeline import Pipeline, Processed
 
-__all__ = ["process"]
+__all__ = ["Batch", "open_medium", "process"]
+
+#: Told of frames done and frames expected (0: unknown).
+Progress = Callable[[int, int], None]
 
 
-def process(job: Job, pipeline: Pipeline, *, overwrite: bool = False, limit: int | None = None,
-            progress: Callable[[int, int], None] | None = None) -> Outcome:
-    """Make one picture or video anonymous.
+class Batch:
+    """Makes inputs anonymous, one after another, with one pipeline for each stream.
 
     Args:
-        limit: frames of a video at most.
-        progress: called with frames done and frames expected (0: unknown).
+        pipeline: that of a single stream; further streams get its siblings.
+        writing: how outputs are written.
+        overwrite: whether outputs may exist already.
+        limit: frames of each input at most.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, writing: Writing | None = None,
+                 overwrite: bool = False, limit: int | None = None) -> None:
+        self._pipelines = [pipeline]
+        self._config: Config = pipeline.config
+        self._writing, self._overwrite, self._limit = writing or Writing(), overwrite, limit
+        self._papers: tuple[dict[str, Any], dict[str, Any]] | None = None
+
+    def process(self, job: Job, progress: Progress | None = None) -> Outcome:
+        """Make one input anonymous.
+
+        Raises:
+            DeidError: nothing was written; the message says why.
+        """
+        folder = job.source.is_dir()
+        with whole_set(job.target, beside(job.target), overwrite=self._overwrite,
+                       folder=folder) as (part, faces, manifest):
+            with ExitStack() as stack:
+                medium = stack.enter_context(closing(open_medium(job, part, self._writing)))
+                log = FaceLog(stack.enter_context(open(faces, "w", encoding="utf-8")))
+                outcome = self._run(medium, job.name, log, progress)
+                _finish(medium, outcome)
+            paper = describe(job, part, outcome, tool=self._tool, settings=self._settings,
+                             facts=medium.facts)
+            manifest.write_text(json.dumps(paper, indent=2) + "\n", encoding="utf-8")
+        return outcome
+
+    @property
+    def _tool(self) -> dict[str, Any]:
+        return self._on_paper()[0]
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return self._on_paper()[1]
+
+    def _on_paper(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        if self._papers is None:
+            self._papers = tool_of(self._config), settings_of(self._config)
+        return self._papers
+
+    def _run(self, medium: Medium, name: str, log: FaceLog,
+             progress: Progress | None) -> Outcome:
+        outcome = Outcome()
+        looks: dict[str | None, LookBack] = {}
+        total = min(medium.total or self._limit, self._limit) if self._limit else medium.total
+
+        def give(leaving: Iterable[tuple[Frame, Processed | DeidError]]) -> None:
+            for frame, processed in leaving:
+                if isinstance(processed, DeidError):
+                    medium.take(frame, None)
+                    outcome.withheld += 1
+                    outcome.note(str(processed))
+                else:
+                    medium.take(frame, processed)
+                    outcome.add(processed)
+                    log.add(frame, processed)
+
+        with closing(medium.frames()) as frames:
+            for done, frame in enumerate(islice(frames, self._limit), start=1):
+                look = looks.get(frame.topic)
+                if look is None:
+                    look = looks[frame.topic] = self._look(medium, name, frame.topic, len(looks))
+                give(look.push(frame.pixels, stamp_ns=frame.stamp_ns, token=frame))
+                while (urgent := medium.urgent()) is not None:
+                    give(looks[urgent[0]].release())
+                if progress:
+                    progress(done, total)
+        for look in looks.values():
+            give(look.flush())
+        if not medium.steady:
+            outcome.frames = min(outcome.frames, 1)  # of which colours and transparency were seen
+        outcome.withheld += medium.withheld
+        outcome.lost = medium.lost
+        for note in medium.notes:
+            outcome.note(note)
+        return outcome
+
+    def _look(self, medium: Medium, name: str, topic: str | None, number: int) -> LookBack:
+        if medium.steady:
+            while number >= len(self._pipelines):
+                self._pipelines.append(self._pipelines[0].sibling())
+        pipeline = self._pipelines[number if medium.steady else 0]
+        pipeline.reset(stream=name if topic is None else f"{name}:{topic}")
+        frames = self._config["detector"]["carry_frames"] if medium.steady else 0
+        return LookBack(pipeline, frames=frames)
+
+
+def _finish(medium: Medium, outcome: Outcome) -> None:
+    try:
+        medium.finish()
+    except MediaError as error:
+        raise MediaError(" ".join([str(error), *outcome.problems[:3]])) from None
+
+
+def open_medium(job: Job, part: Any, writing: Writing) -> Medium:
+    """The input of a job, whose output is to be written at ``part``.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    if job.is_bag:
+        from deid_ros.media.bags import BagMedium
+        return BagMedium(job, part, writing)
+    suffix = job.source.suffix.lower()
+    if suffix in VIDEO_SUFFIXES or (suffix not in IMAGE_SUFFIXES and not is_image(job.source)):
+        from deid_ros.media.videos import VideoMedium
+        return VideoMedium(job, part, writing)
+    return ImageMedium(job, part, writing)
+
+
+def process(job: Job, pipeline: Pipeline, *, writing: Writing | None = None,
+            overwrite: bool = False, limit: int | None = None,
+            progress: Progress | None = None) -> Outcome:
+    """Make one picture, video or bag anonymous, as ``Batch`` does.
 
     Raises:
         DeidError: nothing was written; the message says why.
     """
-    if _is_video(job):
-        return process_video(job, pipeline, overwrite=overwrite, limit=limit, progress=progress)
-    return process_image(job, pipeline, overwrite=overwrite)
-
-
-def _is_video(job: Job) -> bool:
-    suffix = job.source.suffix.lower()
-    if suffix in VIDEO_SUFFIXES:
-        return True
-    return suffix not in IMAGE_SUFFIXES and not is_image(job.source)
+    batch = Batch(pipeline, writing=writing, overwrite=overwrite, limit=limit)
+    return batch.process(job, progress)

@@ -10,7 +10,8 @@ import av
 import numpy as np
 
 from deid_ros.errors import MediaError
-from deid_ros.media.files import VIDEO_SUFFIXES, whole
+from deid_ros.media.files import VIDEO_SUFFIXES
+from deid_ros.media.whole import whole
 
 __all__ = ["write_clip"]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 from PIL import Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
 
 from deid_ros.errors import DeidError, MediaError
-from deid_ros.media.files import Job, whole
-from deid_ros.media.outcome import Outcome
-from deid_ros.pipeline import Pipeline
+from deid_ros.media.exif import kept_exif
+from deid_ros.media.files import Job
+from deid_ros.media.medium import Frame, Writing
+from deid_ros.pipeline import Processed
 
-__all__ = ["Picture", "process_image", "read_picture", "write_picture"]
+__all__ = ["ImageMedium", "Picture", "is_image", "read_picture", "write_picture"]
 
 # Pillow's name of a format -> the name it is written under.
 _FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP", "BMP": "BMP",
@@ -33,7 +35,7 @@ class Picture:
 
     ``pixels``: uint8 or uint16, (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB
     or (H, W, 4) RGB and alpha. ``format``: Pillow's name. ``options``: what keeps
-    the quality when it is written. No metadata but the colour profile.
+    the quality when it is written, and the metadata that is kept: the colour profile.
     """
 
     pixels: np.ndarray
@@ -41,8 +43,11 @@ class Picture:
     options: dict[str, Any]
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path, *, keep_metadata: bool = False) -> Picture:
     """Read a picture and turn it upright by its EXIF orientation.
+
+    Args:
+        keep_metadata: keep what describes the picture too (``exif.kept_exif``).
 
     Raises:
         MediaError: it cannot be read, or not without leaving a part unprocessed
@@ -53,6 +58,8 @@ def read_picture(path: Path) -> Picture:
         with Image.open(io.BytesIO(data)) as image:
             _refuse(image, path)
             options = _options(image, data)
+            if keep_metadata and (exif := kept_exif(image)):
+                options["exif"] = exif
             deep = _bits(image, data) == 16
             if deep:
                 pixels = _read_deep(data, image, path)
@@ -182,39 +189,72 @@ def _write_deep(picture: Picture, path: Path) -> None:
     path.write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())
 
 
-def process_image(job: Job, pipeline: Pipeline, *, overwrite: bool = False) -> Outcome:
-    """Make one picture anonymous.
+class ImageMedium:
+    """A picture: one frame, and a second one where its transparency is not flat."""
 
-    Raises:
-        MediaError, FrameError, DetectorError: nothing was written.
-    """
-    picture = read_picture(job.source)
-    pipeline.reset(stream=job.name)
-    outcome = Outcome()
-    pixels = _anonymous(picture.pixels, pipeline, outcome)
-    with whole(job.target, overwrite=overwrite) as part:
-        write_picture(Picture(pixels, picture.format, picture.options), part)
-    outcome.frames = 1
-    return outcome
+    total, steady, withheld, lost = 1, False, 0, 0
+
+    def __init__(self, job: Job, part: Path, writing: Writing) -> None:
+        self._job, self._part = job, part
+        self._picture = read_picture(job.source, keep_metadata=writing.keep_metadata)
+        self._pixels = self._picture.pixels.copy()
+        self._failed = False
+        self.notes: list[str] = []
+        self.facts: dict[str, Any] = {}
+
+    def frames(self) -> Iterator[Frame]:
+        """The colours, then what is drawn in transparency."""
+        pixels = self._picture.pixels
+        planes = pixels[..., None] if pixels.ndim == 2 else pixels
+        target = self._pixels[..., None] if pixels.ndim == 2 else self._pixels
+        colours = planes.shape[2] - (planes.shape[2] in (2, 4))
+        yield _seen(planes[..., :colours], target[..., :colours], None)
+        alpha = planes[..., colours:]
+        if alpha.size and alpha.min() != alpha.max():
+            # A face can also be drawn in transparency.
+            yield _seen(alpha, target[..., colours:], "alpha")
+
+    def take(self, frame: Frame, processed: Processed | None) -> None:
+        """Put covered pixels in place."""
+        if processed is None:
+            self._failed = True
+            return
+        view: _View = frame.token
+        changed = processed.mask > 0
+        covered = processed.frame[changed]
+        grey = view.target.shape[2] == 1
+        covered = covered.mean(axis=1, keepdims=True) if grey else covered[:, ::-1]
+        covered = view.low + covered * ((view.high - view.low) / 255)
+        view.target[changed] = np.round(covered).astype(view.target.dtype)
+
+    def urgent(self) -> None:
+        """Nothing waits."""
+
+    def finish(self) -> None:
+        """Write the picture.
+
+        Raises:
+            MediaError: it could not be made anonymous, or not be written.
+        """
+        if self._failed:
+            raise MediaError(f"{self._job.source} could not be made anonymous and is left out.")
+        write_picture(replace(self._picture, pixels=self._pixels), self._part)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
-def _anonymous(pixels: np.ndarray, pipeline: Pipeline, outcome: Outcome) -> np.ndarray:
-    result = pixels.copy()
-    planes = pixels[..., None] if pixels.ndim == 2 else pixels
-    target = result[..., None] if result.ndim == 2 else result
-    colours = planes.shape[2] - (planes.shape[2] in (2, 4))
-    _cover(planes[..., :colours], target[..., :colours], pipeline, outcome)
-    alpha = planes[..., colours:]
-    if alpha.size and alpha.min() != alpha.max():
-        # A face can also be drawn in transparency.
-        pipeline.reset(stream="alpha")
-        _cover(alpha, target[..., colours:], pipeline, outcome)
-    return result
+@dataclass(frozen=True, slots=True)
+class _View:
+    """Planes of a picture to be changed in place, and what of them is black and white."""
+
+    target: np.ndarray
+    low: float
+    high: float
 
 
-def _cover(planes: np.ndarray, target: np.ndarray, pipeline: Pipeline,
-           outcome: Outcome) -> None:
-    """Process uint8 or uint16 (H, W, 1 or 3) into ``target``."""
+def _seen(planes: np.ndarray, target: np.ndarray, topic: str | None) -> Frame:
+    """Planes uint8 or uint16 (H, W, 1 or 3) as the detector is to see them."""
     low, high = 0.0, 255.0
     frame = planes
     if planes.dtype == np.uint16:
@@ -222,16 +262,9 @@ def _cover(planes: np.ndarray, target: np.ndarray, pipeline: Pipeline,
         low, high = (float(v) for v in np.percentile(planes[::4, ::4], (0.1, 99.9)))
         high = max(high, low + 255)
         frame = np.clip((planes - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
-    grey = frame.shape[2] == 1
     frame = cv2.cvtColor(np.ascontiguousarray(frame),
-                         cv2.COLOR_GRAY2BGR if grey else cv2.COLOR_RGB2BGR)
-    processed = pipeline.process(frame)
-    outcome.add(processed)
-    changed = processed.mask > 0
-    covered = processed.frame[changed]
-    covered = covered.mean(axis=1, keepdims=True) if grey else covered[:, ::-1]
-    covered = low + covered * ((high - low) / 255)
-    target[changed] = np.round(covered).astype(target.dtype)
+                         cv2.COLOR_GRAY2BGR if frame.shape[2] == 1 else cv2.COLOR_RGB2BGR)
+    return Frame(frame, 0, topic=topic, token=_View(target, low, high))
 
 
 def is_image(path: Path) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,11 @@ class LookBack:
         while len(self._waiting) > room:
             yield self._leave()
 
+    def release(self) -> Iterator[tuple[Any, Processed | DeidError]]:
+        """The frame that waits longest, now, with what was found so far."""
+        if self._waiting:
+            yield self._leave()
+
     def flush(self) -> Iterator[tuple[Any, Processed | DeidError]]:
         """The frames that still wait, when there are no more."""
         while self._waiting:
@@ -114,7 +119,7 @@ class LookBack:
         if ahead:
             earlier = np.array([backwards(new.rows, new.index - index) for new in ahead])
             earlier = earlier[_visible(earlier, waiting.frame.shape)]
-            found = type(found)(np.concatenate([found.faces, earlier]), found.chips, found.cut)
+            found = replace(found, faces=np.concatenate([found.faces, earlier]))
         try:
             return waiting.token, self._pipeline.cover(
                 waiting.frame, found, stamp_ns=waiting.stamp_ns, detector_ms=waiting.detector_ms)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,39 +12,18 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
-from deid_ros.errors import DeidError, MediaError
-from deid_ros.media.files import Job, whole
-from deid_ros.media.lookback import LookBack
-from deid_ros.media.outcome import Outcome
-from deid_ros.pipeline import Pipeline, Processed
+from deid_ros.errors import MediaError
+from deid_ros.media.files import Job
+from deid_ros.media.medium import Frame, Writing
+from deid_ros.pipeline import Processed
 
-__all__ = ["VideoReader", "VideoWriter", "process_video"]
-
-# Container by the end of the name, where FFmpeg's own guess needs a name.
-_CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
-               ".avi": "avi", ".mpg": "mpeg", ".mpeg": "mpeg", ".ts": "mpegts", ".mts": "mpegts",
-               ".m2ts": "mpegts", ".ogv": "ogg", ".3gp": "3gp", ".flv": "flv"}
-# Encoders by the input's codec, the wanted one first. H.264 stands in for the rest.
-_ENCODERS = {"h264": ("libx264",), "hevc": ("libx265",), "vp8": ("libvpx",),
-             "vp9": ("libvpx-vp9",), "av1": ("libsvtav1", "libaom-av1"), "mpeg4": ("mpeg4",),
-             "mpeg2video": ("mpeg2video",), "mpeg1video": ("mpeg1video",), "mjpeg": ("mjpeg",),
-             "ffv1": ("ffv1",)}
-_ELSE = ("libx264", "libopenh264", "mpeg4")
-# What containers insist on.
-_ONLY = {"webm": ("libvpx-vp9", "libsvtav1", "libvpx"), "ogg": ("libtheora",),
-         "mpeg": ("mpeg2video", "mpeg1video")}
-# Visually close to the input at a bearable size, and quick.
-_QUALITY = {"libx264": {"crf": "18", "preset": "veryfast"},
-            "libx265": {"crf": "20", "preset": "veryfast", "x265-params": "log-level=error"},
-            "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6"},
-            "libvpx": {"crf": "10", "b": "4M", "deadline": "realtime", "cpu-used": "6"},
-            "libsvtav1": {"crf": "26", "preset": "10"}}
+__all__ = ["VideoMedium", "VideoReader"]
 
 # Numbers of the specification (ITU-T H.273) and of FFmpeg's scaler for the matrices.
-_BT709, _BT601, _LIMITED, _FULL = 1, 6, 1, 2
-_SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+_BT709, _BT601, _LIMITED, FULL = 1, 6, 1, 2
+SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 # Without exact rounding every conversion makes a video a little darker.
-_SCALING = int(Interpolation.BILINEAR) | int(getattr(Interpolation, "ACCURATE_RND", 0x40000))
+SCALING = int(Interpolation.BILINEAR) | int(getattr(Interpolation, "ACCURATE_RND", 0x40000))
 
 
 class Colours(NamedTuple):
@@ -64,17 +43,23 @@ class VideoReader:
         codec: the codec's name ('h264').
         count: frames expected, 0 where unknown.
         lost: packets that could not be decoded, so far.
+        metadata: what the file says of itself.
+        sound: the streams whose packets ``on_sound`` is called with, as they come.
+
+    Args:
+        on_sound: is given the packets of the sound; without, they are left alone.
 
     Raises:
         MediaError: there is no video in the file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.lost = path, 0
+    def __init__(self, path: Path, *,
+                 on_sound: Callable[[Any], None] | None = None) -> None:
+        self.path, self.lost, self._on_sound = path, 0, on_sound
         try:
             self._container = av.open(str(path))
         except (OSError, ValueError) as error:
-            raise MediaError(f"{path} is no video that can be read ({_reason(error)}); check the "
+            raise MediaError(f"{path} is no video that can be read ({reason_of(error)}); check the "
                              "file.") from None
         pictures = [s for s in self._container.streams.video if not _attached(s)]
         if not pictures:
@@ -84,6 +69,8 @@ class VideoReader:
         if self.stream not in pictures:
             self.stream = pictures[0]
         self.stream.thread_type = "AUTO"
+        self.sound = list(self._container.streams.audio) if on_sound else []
+        self.metadata = dict(self._container.metadata)
         self.others = [s for s in self._container.streams if s is not self.stream]
         codec = self.stream.codec_context.codec
         # The decoder may have a name of its own: libdav1d for av1.
@@ -99,6 +86,10 @@ class VideoReader:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._container.close()
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, int, av.VideoFrame]]:
@@ -117,13 +108,13 @@ class VideoReader:
     def colours(self, frame: av.VideoFrame) -> Colours:
         """How a frame's numbers mean colours; what is not said is as players assume."""
         matrix = int(frame.colorspace)
-        if matrix not in _SWS_MATRIX:
+        if matrix not in SWS_MATRIX:
             matrix = _BT709 if self.stream.height >= 720 else _BT601
-        full = int(frame.color_range) == _FULL or frame.format.name.startswith("yuvj")
-        return Colours(matrix, _FULL if full else _LIMITED)
+        full = int(frame.color_range) == FULL or frame.format.name.startswith("yuvj")
+        return Colours(matrix, FULL if full else _LIMITED)
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self.stream)
+        packets = self._container.demux(self.stream, *self.sound)
         while True:
             try:
                 packet = next(packets)
@@ -132,6 +123,10 @@ class VideoReader:
             except (OSError, ValueError):
                 self.lost += 1  # the file ends in the middle of something
                 packet = None
+            if packet is not None and packet.stream is not self.stream:
+                if packet.dts is not None:
+                    self._on_sound(packet)
+                continue
             if packet is not None and packet.is_corrupt:
                 self.lost += 1
             try:
@@ -172,8 +167,8 @@ class _Times:
 
 def _to_bgr(frame: av.VideoFrame, colours: Colours) -> np.ndarray:
     return frame.reformat(
-        format="bgr24", src_colorspace=_SWS_MATRIX[colours.matrix], src_color_range=colours.range,
-        dst_color_range=_FULL, interpolation=_SCALING).to_ndarray()
+        format="bgr24", src_colorspace=SWS_MATRIX[colours.matrix], src_color_range=colours.range,
+        dst_color_range=FULL, interpolation=SCALING).to_ndarray()
 
 
 def _attached(stream: Any) -> bool:
@@ -181,182 +176,104 @@ def _attached(stream: Any) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What FFmpeg or the system says is wrong."""
     return getattr(error, "strerror", None) or str(error)
 
 
-class VideoWriter:
-    """A video with one picture stream and nothing else.
+class VideoMedium:
+    """A video: its frames keep their times, its sound stays behind unless asked for."""
 
-    Args:
-        path: file to write, whatever its name ends with.
-        suffix: what a video of this kind ends with ('.mp4').
-        reader: the input, whose codec, rate and colours are kept.
-        size: width and height of the frames (px).
-        first: the input's first frame.
+    steady, withheld = True, 0
 
-    Raises:
-        MediaError: there is no encoder for it.
-    """
+    def __init__(self, job: Job, part: Path, writing: Writing) -> None:
+        self._job, self._part, self._writing = job, part, writing
+        self._waiting: list[Any] = []       # sound that came before the first picture
+        self._writer: Any = None
+        self._written = 0
+        self._reader = VideoReader(job.source,
+                                   on_sound=self._hear if writing.keep_audio else None)
+        self.total = self._reader.count
+        self.facts: dict[str, Any] = {"sound": "copied" if self._reader.sound else "none left"}
 
-    def __init__(self, path: Path, *, suffix: str, reader: VideoReader,
-                 size: tuple[int, int], first: av.VideoFrame) -> None:
-        container = _CONTAINERS.get(suffix.lower())
-        if container is None:
-            raise MediaError(f"Videos that end in '{suffix}' are not written; name the output "
-                             "file .mp4 with -o.")
-        codec = _encoder(reader.codec, container)
+    @property
+    def lost(self) -> int:
+        """Packets that could not be decoded."""
+        return self._reader.lost
+
+    @property
+    def notes(self) -> list[str]:
+        """What was lost, in words."""
+        return [f"{self.lost} damaged packets of {self._job.source} could not be read; "
+                f"{self._written} frames were written."] if self.lost else []
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames, upright, by rising times."""
+        size: tuple[int, int] | None = None
+        for index, (pixels, pts, frame) in enumerate(self._reader):
+            shape = pixels.shape[1], pixels.shape[0]
+            if self._writer is None:
+                size = shape
+                self._open(size, frame)
+            if shape != size:
+                raise MediaError(f"{self._job.source} changes its size from {size} to {shape} at "
+                                 f"frame {index}; split it there first.")
+            # Time begins with the video, whatever its first stamp; 0 means unknown.
+            stamp = max(1, round(pts * self._reader.time_base * 1_000_000_000))
+            yield Frame(pixels, stamp, index, token=pts)
+
+    def _open(self, size: tuple[int, int], frame: av.VideoFrame) -> None:
+        from deid_ros.media.video_writer import VideoWriter
+
+        self._writer = VideoWriter(self._part, suffix=self._job.target.suffix,
+                                   reader=self._reader, size=size, first=frame,
+                                   writing=self._writing)
+        self.facts["codec"] = self._writer.codec
+        for packet in self._waiting:
+            self._hear(packet)
+        self._waiting.clear()
+
+    def _hear(self, packet: Any) -> None:
+        if self._writer is None:
+            self._waiting.append(packet)
+            return
+        with self._explained():
+            self._writer.copy(packet)
+
+    def take(self, frame: Frame, processed: Processed | None) -> None:
+        """Write a frame at its time, or leave it out."""
+        if processed is not None:
+            with self._explained():
+                self._writer.write(processed.frame, frame.token, self._reader.time_base)
+            self._written += 1
+
+    def urgent(self) -> None:
+        """The queue of ``LookBack`` is bound enough."""
+
+    def finish(self) -> None:
+        """Write what the encoder still holds, and the index.
+
+        Raises:
+            MediaError: no frame was written, or there is no space left.
+        """
+        if not self._written:
+            raise MediaError(f"{self._job.source} gave no frame that could be written; check the "
+                             "file.")
+        with self._explained():
+            self._writer.close()
+        self._writer = None
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            self._container = av.open(str(path), "w", format=container)
-            options = dict(_QUALITY.get(codec, {}))
-            if container == "avi":
-                options["bf"] = "0"  # it cannot say in which order frames are shown
-            self._stream = self._container.add_stream(codec, rate=reader.rate, options=options)
-        except (OSError, ValueError) as error:
-            raise MediaError(f"No video can be written with {codec} in {container} "
-                             f"({_reason(error)}); name the output file .mp4 or .mkv with "
+            yield
+        except (av.FFmpegError, OSError) as error:
+            raise MediaError(f"{self._job.target} could not be written ({reason_of(error)}); check "
+                             "the space left, or name the output file .mp4 or .mkv with "
                              "-o.") from None
-        context = self._stream.codec_context
-        self._stream.width, self._stream.height = size
-        # Half the colours need whole pairs of pixels.
-        even = size[0] % 2 == 0 and size[1] % 2 == 0
-        self._format = _pixel_format(codec, even)
-        self._stream.pix_fmt = self._format
-        if codec in ("mpeg4", "mjpeg", "mpeg2video", "mpeg1video"):
-            # Nearly without loss; these have no other measure of quality.
-            context.qmin, context.qmax = 2, 4
-            context.bit_rate = 8 * size[0] * size[1] * 3
-        self._time_base = reader.time_base
-        if codec in ("mpeg4", "mpeg2video", "mpeg1video"):
-            # They count time in frames, in 16 bits.
-            self._time_base = 1 / reader.rate
-        context.time_base = self._time_base
-        self._stream.time_base = self._time_base
-        self._colours = reader.colours(first)
-        context.colorspace, context.color_range = self._colours.matrix, self._colours.range
-        context.color_primaries = reader.stream.codec_context.color_primaries
-        context.color_trc = reader.stream.codec_context.color_trc
-        self._last = -1
-
-    def write(self, pixels: np.ndarray, pts: int, time_base: Fraction) -> None:
-        """Append BGR uint8 (H, W, 3) at a time of ``pts * time_base`` seconds."""
-        frame = av.VideoFrame.from_ndarray(pixels, format="bgr24")
-        frame = frame.reformat(
-            format=self._format, src_color_range=_FULL, interpolation=_SCALING,
-            dst_colorspace=_SWS_MATRIX[self._colours.matrix],
-            dst_color_range=self._colours.range)
-        pts = round(pts * time_base / self._time_base)
-        frame.pts, frame.time_base = max(pts, self._last + 1), self._time_base
-        self._last = frame.pts
-        self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """Write what the encoder still holds, and the index."""
-        self._container.mux(self._stream.encode(None))
-        self._container.close()
-
-    def abandon(self) -> None:
-        """Close without caring what becomes of the file."""
-        with contextlib.suppress(Exception):
-            self._container.close()
-
-
-def _encoder(codec: str, container: str) -> str:
-    wanted = (*_ENCODERS.get(codec, ()), *_ELSE)
-    if container in _ONLY:
-        only = _ONLY[container]
-        wanted = (*(name for name in wanted if name in only), *only)
-    for name in wanted:
-        if name in av.codecs_available and _can_encode(name):
-            return name
-    raise MediaError(f"This PyAV has no encoder for {codec} in {container}; name the output file "
-                     ".mp4 with -o.")
-
-
-def _can_encode(name: str) -> bool:
-    try:
-        av.codec.Codec(name, "w")
-        return True
-    except (ValueError, OSError):
-        return False
-
-
-def _pixel_format(codec: str, even: bool) -> str:
-    if codec == "mjpeg":
-        return "yuvj420p" if even else "yuvj444p"
-    if codec == "ffv1":
-        return "bgr0"
-    return "yuv420p" if even or codec == "mpeg4" else "yuv444p"
-
-
-def process_video(job: Job, pipeline: Pipeline, *, overwrite: bool = False,
-                  limit: int | None = None,
-                  progress: Callable[[int, int], None] | None = None) -> Outcome:
-    """Make one video anonymous.
-
-    A face that appears is also covered in the ``carry_frames`` frames before.
-
-    Args:
-        limit: stop after so many frames.
-        progress: called with frames done and frames expected (0: unknown).
-
-    Raises:
-        MediaError: nothing could be read or written; there is no output then.
-    """
-    outcome = Outcome()
-    pipeline.reset(stream=job.name)
-    ahead = LookBack(pipeline, frames=pipeline.config["detector"]["carry_frames"])
-    with VideoReader(job.source) as reader, whole(job.target, overwrite=overwrite) as part:
-        total = min(reader.count, limit) if limit and reader.count else (limit or reader.count)
-        writer: VideoWriter | None = None
-        size: tuple[int, int] | None = None
-        try:
-            for index, (pixels, pts, frame) in enumerate(reader):
-                if limit is not None and index >= limit:
-                    break
-                shape = pixels.shape[1], pixels.shape[0]
-                if writer is None:
-                    size = shape
-                    writer = VideoWriter(part, suffix=job.target.suffix, reader=reader, size=size,
-                                         first=frame)
-                if shape != size:
-                    raise MediaError(f"{job.source} changes its size from {size} to {shape} at "
-                                     f"frame {index}; split it there first.")
-                # Time begins with the video, whatever its first stamp.
-                _write(ahead.push(pixels, stamp_ns=_ns(pts, reader.time_base), token=pts),
-                       writer, reader, outcome)
-                if progress:
-                    progress(index + 1, total)
-            _write(ahead.flush(), writer, reader, outcome)
-            outcome.lost = reader.lost
-            if not outcome.frames:
-                raise MediaError(f"{job.source} gave no frame that could be written; check the "
-                                 "file." + "".join(f" {p}" for p in outcome.problems))
-            writer.close()
-            writer = None
-        except (av.FFmpegError, OSError) as error:
-            raise MediaError(f"{job.target} could not be written ({_reason(error)}); check the "
-                             "space left, or name the output file .mp4 with -o.") from None
-        finally:
-            if writer is not None:
-                writer.abandon()
-    if outcome.lost:
-        outcome.note(f"{outcome.lost} damaged packets of {job.source} could not be read; "
-                     f"{outcome.frames} frames were written.")
-    return outcome
-
-
-def _write(leaving: Iterable[tuple[int, Processed | DeidError]], writer: VideoWriter | None,
-           reader: VideoReader, outcome: Outcome) -> None:
-    """Write the frames that leave with their pts; leave out those that must not."""
-    for pts, processed in leaving:
-        if isinstance(processed, DeidError):
-            outcome.withheld += 1
-            outcome.note(str(processed))
-        elif writer is not None:
-            writer.write(processed.frame, pts, reader.time_base)
-            outcome.add(processed)
-
-
-def _ns(pts: int, time_base: Fraction) -> int:
-    return max(1, round(pts * time_base * 1_000_000_000))
+        """Close both files."""
+        if self._writer is not None:
+            self._writer.abandon()
+        self._reader.close()

@@ -1,0 +1,176 @@
+"""What was done to an input, on paper: the manifest, and the faces frame by frame.
+
+Neither holds a face, an embedding or the key of the random draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from deid_ros import __version__
+from deid_ros.config import Config, defaults, file_of
+from deid_ros.errors import DeidError, MediaError
+from deid_ros.faces import boxes_of
+from deid_ros.media.files import Job, beside
+from deid_ros.media.medium import Frame
+from deid_ros.media.outcome import Outcome
+from deid_ros.pipeline import Processed
+from deid_ros.resources import model_path, model_table, sha256_of
+
+__all__ = ["FaceLog", "describe", "fingerprint", "is_finished", "manifest_of", "read_faces",
+           "read_manifest", "settings_of", "tool_of"]
+
+KEPT = "kept"
+
+
+class FaceLog:
+    """Writes ``NAME.faces.jsonl``: a line for every frame that leaves, in its order."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def add(self, frame: Frame, processed: Processed) -> None:
+        """One frame; of people who consented it says that they were kept."""
+        faces = [_row(face, by) for face, by in
+                 zip(processed.faces, processed.covered_by, strict=True)]
+        faces += [_row(face, KEPT) for face in processed.kept]
+        line = {"index": frame.index, "stamp_ns": frame.stamp_ns, "topic": frame.topic,
+                "faces": faces}
+        self._stream.write(json.dumps(line, separators=(",", ":")) + "\n")
+
+
+def _row(face: Any, covered_by: str) -> dict[str, Any]:
+    return {"track_id": int(face["track_id"]), "box": boxes_of(face[None])[0].tolist(),
+            "score": round(float(face["score"]), 4), "carried": bool(face["carried"]),
+            "covered_by": covered_by}
+
+
+def read_faces(target: Path) -> Iterator[dict[str, Any]]:
+    """The lines of an output's ``faces.jsonl``.
+
+    Raises:
+        MediaError: it is missing or damaged.
+    """
+    path = beside(target)[0]
+    try:
+        with open(path, encoding="utf-8") as stream:
+            for line in stream:
+                yield json.loads(line)
+    except (OSError, ValueError) as error:
+        raise MediaError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); "
+                         "process the input again.") from None
+
+
+def fingerprint(path: Path) -> dict[str, Any]:
+    """Name, size and SHA-256 of a file; of a folder, of the list of its files' SHA-256s."""
+    if not path.is_dir():
+        return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    files = {file.relative_to(path).as_posix(): file
+             for file in sorted(path.rglob("*")) if file.is_file()}
+    sums = {name: sha256_of(file) for name, file in files.items()}
+    lines = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+    return {"name": path.name, "bytes": size_of(path),
+            "sha256": hashlib.sha256(lines.encode()).hexdigest(), "files": sums}
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def settings_of(config: Config) -> dict[str, dict[str, Any]]:
+    """The settings that matter offline; of the key only whether there was one.
+
+    Files below the share folder keep their short names, others lose their folders.
+    """
+    known = defaults()
+    nodes = ("detector", "matcher", "generator", "replacer")
+    live = ("image_topic", "queue", "deadline_ms")
+    settings = {node: {name: value for name, value in config[node].items() if name not in live}
+                for node in nodes}
+    for node in nodes:
+        for name in ("gallery", "generator", "extractor_weights", "enrolled"):
+            value = settings[node].get(name)
+            if value and value != known[node][name]:
+                settings[node][name] = Path(value).name
+    settings["matcher"]["key"] = "given" if config["matcher"]["key"] else "random"
+    return settings
+
+
+def tool_of(config: Config) -> dict[str, Any]:
+    """Version of the tool, and SHA-256 of every file that decides what comes out."""
+    names = ["face_mesh"]
+    if "centerface" in config["detector"]["detector"]:
+        names.append("centerface")
+    if "ssd" in config["detector"]["detector"] or config["detector"]["preset"] != "balanced":
+        names.append("blazeface_full_range")
+    files: dict[str, str] = {}
+    if config["replacer"]["replace"] == "surrogate":
+        names += ["dlib_resnet", "dlib_five_points"]
+        own = config["generator"]["generator"], config["matcher"]["gallery"]
+        for value in (*own, config["matcher"]["extractor_weights"], config["matcher"]["enrolled"]):
+            if value and file_of(value).is_file():
+                files[file_of(value).name] = sha256_of(file_of(value))
+        if own[0] == defaults()["generator"]["generator"]:
+            names.append("face_space")
+    for name in names:
+        try:
+            files[Path(model_table()[name]["file"]).name] = sha256_of(model_path(name))
+        except DeidError:
+            continue  # not installed, and so not used
+    return {"name": "deid_ros", "version": __version__, "files": dict(sorted(files.items()))}
+
+
+def describe(job: Job, part: Path, outcome: Outcome, *, tool: dict[str, Any],
+             settings: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of an output that lies complete at ``part``."""
+    return {
+        "tool": tool, "settings": settings,
+        "input": fingerprint(job.source) | {"name": job.name},
+        "output": fingerprint(part) | {"name": job.target.name},
+        "frames": outcome.frames, "faces": outcome.covered.total(), "carried": outcome.carried,
+        "flatly_covered": outcome.flat, "withheld": outcome.withheld,
+        "covered_by": dict(sorted(outcome.covered.items())), "kept_by_consent": outcome.kept,
+        "lost": outcome.lost, "problems": outcome.problems, **facts}
+
+
+def manifest_of(target: Path) -> dict[str, Any] | None:
+    """The manifest of an output, or None where there is none that can be read."""
+    try:
+        return read_manifest(beside(target)[1])
+    except MediaError:
+        return None
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A manifest.
+
+    Raises:
+        MediaError: it cannot be read, or is none.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not {"tool", "input", "output", "frames"} <= set(found):
+            raise ValueError("it is no manifest")
+        return found
+    except (OSError, ValueError, TypeError) as error:
+        raise MediaError(f"The manifest {path} cannot be read "
+                         f"({getattr(error, 'strerror', None) or error}); process the input "
+                         "again.") from None
+
+
+def is_finished(job: Job) -> bool:
+    """Whether the output of a job is there, whole, and was made of this input."""
+    found = manifest_of(job.target)
+    try:
+        return (found is not None and beside(job.target)[0].is_file()
+                and found["output"]["bytes"] == size_of(job.target)
+                and found["input"]["bytes"] == size_of(job.source)
+                and found["input"]["name"] == job.name)
+    except (OSError, KeyError, TypeError):
+        return False
