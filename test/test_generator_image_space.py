@@ -9,7 +9,7 @@ import pytest
 from generator_support import FakeNetwork, make_face, make_people, make_space
 
 from deid_ros import geometry
-from deid_ros.errors import ModelError, TrainingError
+from deid_ros.errors import ModelError
 from deid_ros.faces import empty_faces, match_dtype
 from deid_ros.generator import SurrogateGenerator, create_generator
 from deid_ros.generator.face_space import apply_expression
@@ -110,18 +110,19 @@ def trained(tmp_path_factory):
     pytest.importorskip("keras")
     tf = pytest.importorskip("tensorflow")
     from deid_ros.training.export import export_generator
-    from deid_ros.training.image_space import ImageTraining
+    from deid_ros.training.image_space import ImageOptions, ImageTraining
 
     folder = tmp_path_factory.mktemp("decoder")
     tf.config.run_functions_eagerly(True)
     try:
-        training = ImageTraining(make_people(), make_space(), folder, steps=4, batch=4, views=2,
-                                 blends=16)
-        training.run(sheet_every=100)
+        training = ImageTraining(make_people(), make_space(), folder,
+                                 ImageOptions(steps=4, batch=4, views=2, blends=16,
+                                              penalty_every=3))
+        training.run()
     finally:
         tf.config.run_functions_eagerly(False)
     path = folder / f"decoder{IMAGE_SPACE}"
-    export_generator(training.network, path)
+    export_generator(training.averaged(), path)
     make_space().save(folder / "face_space.npz")
     return path
 
@@ -129,7 +130,8 @@ def trained(tmp_path_factory):
 def test_training_goes_through_all_its_phases(trained):
     with open(trained.with_name("losses.csv"), newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
-    assert rows and all(np.isfinite(float(value)) for row in rows for value in row.values())
+    assert [float(row["fooling"]) != 0 for row in rows] == [False, False, True, True]
+    assert [float(row["penalty"]) != 0 for row in rows] == [False, False, False, True]
     assert trained.with_name("sheet.png").stat().st_size > 10_000
 
 
@@ -176,18 +178,3 @@ def test_the_command_wants_the_file_to_be_named_for_what_it_is(tmp_path, capsys)
 
     assert main([str(tmp_path), "-o", str(tmp_path / "decoder.onnx")]) == 2
     assert IMAGE_SPACE in capsys.readouterr().err
-
-
-def test_a_training_that_diverges_says_so(tmp_path):
-    pytest.importorskip("keras")
-    tf = pytest.importorskip("tensorflow")
-    from deid_ros.training.image_space import ImageTraining
-
-    tf.config.run_functions_eagerly(True)
-    try:
-        training = ImageTraining(make_people(2), make_space(), tmp_path, steps=9, batch=2,
-                                 views=1, blends=16, learning_rate=float("nan"))
-        with pytest.raises(TrainingError, match="no longer numbers"):
-            training.run(sheet_every=100)
-    finally:
-        tf.config.run_functions_eagerly(False)

@@ -15,13 +15,13 @@ half of each batch are blends of people on blended meshes.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import shutil
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,14 @@ from deid_ros.generator.image_decoder import (
     draw_geometry,
 )
 from deid_ros.resources import share_path
+from deid_ros.training.backend import slope
 from deid_ros.training.face_space import codes_of, mirrored
+from deid_ros.training.run import TrainingRun
 from deid_ros.training.textures import TrainingSet, load_portraits, read_people
 
-__all__ = ["Chips", "ImageTraining", "blended_chips", "main", "portrait_chips"]
+__all__ = ["Chips", "ImageOptions", "ImageTraining", "blended_chips", "main", "portrait_chips"]
 
 _YAW, _PITCH = 45.0, 20.0
-_COLUMNS = ("step", "seconds", "reconstruction", "detail", "fooling", "judge")
 
 
 @dataclass(frozen=True)
@@ -109,188 +110,198 @@ def blended_chips(chips: Chips, sex: np.ndarray, space: FaceSpace, count: int, *
     return Chips(codes, expressions, drawn, chips.images[:0], chips.weights[:0])
 
 
-class ImageTraining:
-    """One training in a folder: ``losses.csv``, ``sheet.png``, ``average.weights.h5``.
+@dataclass(frozen=True)
+class ImageOptions:
+    """How to train: ``steps`` batches of ``batch`` chips, the first ``warm_up`` of them
+    (a part of all) by reconstruction alone; each portrait in ``views``; ``blends``
+    prepared; ``fooling``, weight of the adversarial loss; the rest as in
+    ``training.generator.TrainingOptions``."""
+
+    steps: int = 1600
+    seed: int = 0
+    batch: int = 12
+    views: int = 6
+    blends: int = 2000
+    warm_up: float = 0.3
+    fooling: float = 0.03
+    penalty: float = 1.0
+    penalty_every: int = 16
+    learning_rate: float = 1e-3
+    average: float = 0.998
+    precision: str = "float32"
+    sheet_every: int = 200
+    save_every: int = 200
+
+
+class ImageTraining(TrainingRun):
+    """A run in a folder, with ``sheet.png``; see ``TrainingRun`` for what it keeps there.
 
     Args:
         people: the portraits.
         space: the face space of the product, whose codes the decoder takes.
-        folder: made if missing; what is there is overwritten.
-        steps: batches of ``batch`` chips; the discriminator joins after three tenths.
-        fooling: weight of the adversarial loss.
+        folder: where the run lives; made if missing.
+        resume: go on from the folder's state.
+
+    Raises:
+        TrainingError: the folder holds another run and ``resume`` is false, or its
+            options differ.
     """
 
-    def __init__(self, people: TrainingSet, space: FaceSpace, folder: Path, *, steps: int,
-                 batch: int = 12, views: int = 6, blends: int = 2000, fooling: float = 0.03,
-                 learning_rate: float = 1e-3, seed: int = 0) -> None:
+    name = "image_space"
+    columns = ("reconstruction", "detail", "fooling", "judge", "penalty")
+
+    def __init__(self, people: TrainingSet, space: FaceSpace, folder: Path,
+                 options: ImageOptions, *, resume: bool = False) -> None:
         import keras
-        import tensorflow as tf
 
-        from deid_ros.generator.image_network import build_decoder, build_judge
+        from deid_ros.generator.image_network import build_judge
 
-        self._tf, self._folder, self._space = tf, folder, space
-        folder.mkdir(parents=True, exist_ok=True)
-        self._steps, self._batch, self._fooling = steps, batch, fooling
-        self._rate = learning_rate
-        self._chips = portrait_chips(people, space, views=views, seed=seed)
-        self._sex = np.repeat(np.concatenate([people.sex, people.sex]), views)
-        self._blends = blended_chips(self._chips, self._sex, space, blends, seed=seed + 1)
-        kinds, where, share = np.unique(self._sex, return_inverse=True, return_counts=True)
+        super().__init__(folder, options, resume=resume)
+        self.space = space
+        self._chips = portrait_chips(people, space, views=options.views, seed=options.seed)
+        sex = np.repeat(np.concatenate([people.sex, people.sex]), options.views)
+        self._blends = blended_chips(self._chips, sex, space, options.blends,
+                                     seed=options.seed + 1)
+        _, where, share = np.unique(sex, return_inverse=True, return_counts=True)
         # Half way to as many women as men.
         self._chance = 1 / np.sqrt(share[where])
         self._chance /= self._chance.sum()
-        self._rng = np.random.default_rng(seed)
-        self.network, self._judge = build_decoder(space, seed=seed), build_judge(seed=seed + 1)
-        self._make, self._judging = (keras.optimizers.Adam(learning_rate, beta_1=0.5, beta_2=0.99)
-                                     for _ in range(2))
-        self._make.build(self.network.trainable_variables)
-        self._judging.build(self._judge.trainable_variables)
-        self._average = [np.array(w) for w in self.network.get_weights()]
-        self._compiled = {kind: tf.function(self._train) for kind in ("warm", "full", "penalty")}
+        network, self._judge = self._build(), build_judge(seed=options.seed + 1)
+        rate = keras.optimizers.schedules.PiecewiseConstantDecay
+        makers = []
+        # The judge begins late: its step size falls when the decoder's does.
+        for late, model in ((0.0, network), (options.warm_up, self._judge)):
+            falls = [int(options.steps * (k - late)) for k in (0.67, 0.85)]
+            makers.append(keras.optimizers.Adam(
+                rate(falls, [options.learning_rate * k for k in (1.0, 0.3, 0.1)]),
+                beta_1=0.5, beta_2=0.99))
+            makers[-1].build(model.trainable_variables)
+        self._make, self._judging = makers
+        self._keep(network, [*self._judge.variables, *self._make.variables,
+                             *self._judging.variables])
+        self._compiled = {kind: self._engine.compiled(partial(self._train, kind=kind))
+                          for kind in ("warm", "full", "penalty")}
 
-    def run(self, *, seconds: float = np.inf, sheet_every: int = 200) -> None:
-        """Train; the network then has the moving average of its weights.
+    def _build(self) -> Any:
+        from deid_ros.generator.image_network import build_decoder
 
-        Args:
-            seconds: end after so long; the schedule shrinks with the steps that it leaves.
-            sheet_every: steps between sheets.
+        return build_decoder(self.space, seed=self._options.seed)
 
-        Raises:
-            TrainingError: the losses are no longer numbers.
-        """
-        start = time.monotonic()
-        with open(self._folder / "losses.csv", "w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream)
-            writer.writerow(_COLUMNS)
-            for step in tqdm(range(self._steps), desc="decoder", unit="step", mininterval=10):
-                done = max(step / self._steps, (time.monotonic() - start) / seconds)
-                if done >= 1:
-                    break
-                kind = "warm" if done < 0.3 else "penalty" if step % 16 == 0 else "full"
-                for optimizer in (self._make, self._judging):
-                    optimizer.learning_rate.assign(
-                        self._rate * (1 if done < 0.67 else 0.3 if done < 0.85 else 0.1))
-                losses = [float(v) for v in self._compiled[kind](*self._next(kind), kind)]
-                if not np.isfinite(losses).all():
-                    raise TrainingError(f"The losses are no longer numbers at step {step}.")
-                keep = min(0.998, (1 + step) / (10 + step))
-                for mean, now in zip(self._average, self.network.weights):
-                    mean *= keep
-                    mean += (1 - keep) * np.asarray(now)
-                if step % 20 == 0:
-                    writer.writerow([step, round(time.monotonic() - start, 1),
-                                     *(round(v, 4) for v in losses)])
-                    stream.flush()
-                if step % sheet_every == sheet_every - 1:
-                    self._keep()
-        self._keep()
-        self.network.set_weights(self._average)
+    def _after_step(self) -> list[float]:
+        if self.step % self._options.sheet_every == 0 or self.step == self._options.steps:
+            self.sheet()
+        return []
 
-    def _keep(self) -> None:
-        """Write the average's weights, and a sheet of what it makes of some faces."""
-        now = self.network.get_weights()
-        self.network.set_weights(self._average)
-        self.network.save_weights(str(self._folder / "average.weights.h5"))
-        rng = np.random.default_rng(5)
-        some = rng.choice(len(self._chips.codes), 8)
-        rows = [self._chips.images[some], self._paint(self._chips, some),
-                self._paint(self._blends, np.arange(8)), self._paint(self._blends,
-                                                                     np.arange(8, 16))]
-        cv2.imwrite(str(self._folder / "sheet.png"),
-                    np.vstack([np.hstack(row) for row in rows]))
-        self.network.set_weights(now)
+    def sheet(self) -> None:
+        """Write ``sheet.png``: portraits, what the decoder makes of them, and of blends."""
+        some = np.random.default_rng(5).choice(len(self._chips.codes), 8)
+        with self._average_weights():
+            rows = [self._chips.images[some], self._paint(self._chips, some),
+                    self._paint(self._blends, np.arange(8)),
+                    self._paint(self._blends, np.arange(8, 16))]
+        cv2.imwrite(str(self._folder / "sheet.png"), np.vstack([np.hstack(row) for row in rows]))
 
     def _paint(self, chips: Chips, which: np.ndarray) -> np.ndarray:
         drawn = chips.geometry[which]
         out = np.asarray(self.network([chips.codes[which], chips.expressions[which],
                                        drawn / np.float32(255)], training=False))
-        face = drawn[..., -1:] > 0
-        return np.clip((out + 1) * 127.5, 0, 255).astype(np.uint8) * face
+        return np.clip((out + 1) * 127.5, 0, 255).astype(np.uint8) * (drawn[..., -1:] > 0)
 
     # -- one batch ---------------------------------------------------------------
 
-    def _next(self, kind: str) -> tuple[np.ndarray, ...]:
-        """Codes, expressions and drawings; images and weights of the first of them; and
-        images for the judge."""
-        count = self._batch if kind == "warm" else self._batch // 2
+    def _learn(self) -> tuple[Any, ...]:
+        options = self._options
+        kind = "warm" if self.step < options.warm_up * options.steps else (
+            "penalty" if self.step % options.penalty_every == 0 else "full")
+        return self._compiled[kind](self._batch(kind))
+
+    def _batch(self, kind: str) -> dict[str, np.ndarray]:
+        """Codes, expressions and drawings, people first; the images of these people and
+        the weights of their pixels; other people's images for the judge; looks."""
+        rng, whole = self._rng(4), self._options.batch
         chips, mixed = self._chips, self._blends
-        some = self._rng.choice(len(chips.codes), count, p=self._chance)
-        others = self._rng.integers(len(mixed.codes), size=self._batch - count)
-        judged = self._rng.choice(len(chips.codes), self._batch // 2, p=self._chance)
+        # While nothing is judged yet, blends have nothing to learn from.
+        count = whole if kind == "warm" else whole // 2
+        some = rng.choice(len(chips.codes), count, p=self._chance)
+        others = rng.integers(len(mixed.codes), size=whole - count)
+        judged = rng.choice(len(chips.codes), whole // 2, p=self._chance)
         codes = np.concatenate([chips.codes[some], mixed.codes[others]])
-        codes += self._rng.normal(0, 0.05, codes.shape) * self._space.code_std
-        return (codes, np.concatenate([chips.expressions[some], mixed.expressions[others]]),
-                np.concatenate([chips.geometry[some], mixed.geometry[others]]),
-                chips.images[some], chips.weights[some], chips.images[judged],
-                (chips.weights[judged] > 0).astype(np.uint8))
+        codes = codes + rng.normal(0, 0.05, codes.shape) * self.space.code_std
+        expressions = np.concatenate([chips.expressions[some], mixed.expressions[others]])
+        drawn = np.concatenate([chips.geometry[some], mixed.geometry[others]])
+        seen = chips.weights[judged][..., None] > 0
+        batch = {"codes": codes, "expressions": expressions, "drawn": drawn / np.float32(255),
+                 "real": chips.images[some] / np.float32(127.5) - 1,
+                 "weights": chips.weights[some][..., None],
+                 "judged": chips.images[judged] / np.float32(127.5) - 1, "seen": seen,
+                 "looks": rng.uniform(-1, 1, (2 * whole + whole // 2, 1, 1, 7)),
+                 "noise": rng.normal(0, 0.01, (2 * whole + whole // 2, CHIP_SIDE, CHIP_SIDE, 1))}
+        return {name: array.astype(np.float32) for name, array in batch.items()}
 
-    def _augment(self, images: Any) -> Any:
-        """Random light, contrast, colour, blur and noise for what the judge sees."""
-        tf = self._tf
-        count = tf.shape(images)[0]
-        tint = tf.random.uniform([count, 1, 1, 3], -0.06, 0.06)
-        light = tf.random.uniform([count, 1, 1, 1], -0.15, 0.15)
-        side = tf.random.uniform([count, 1, 1, 1], -0.15, 0.15)
-        across = tf.linspace(-1.0, 1.0, CHIP_SIDE)[None, None, :, None]
-        contrast = tf.random.uniform([count, 1, 1, 1], 0.85, 1.15)
-        soft = tf.random.uniform([count, 1, 1, 1], 0.0, 1.0)
-        soft = tf.maximum(soft - 0.7, 0.0) * 2
-        images = images * (1 - soft) + tf.nn.avg_pool2d(images, 3, 1, "SAME") * soft
-        noise = tf.random.normal(tf.shape(images), stddev=0.01)
-        return images * contrast + light + tint + side * across + noise
+    def _train(self, batch: dict[str, Any], kind: str) -> tuple[Any, ...]:
+        """One step of both networks; the losses in the order of ``columns``."""
+        from keras import ops
 
-    def _train(self, codes, expressions, drawn, images, weights, judged, judged_face, kind):
-        """One step of both networks; the losses in the order of ``_COLUMNS``."""
-        tf = self._tf
-        count = images.shape[0]
-        drawn = tf.cast(drawn, tf.float32) / 255
-        face = drawn[..., -1:]
-        real = tf.cast(images, tf.float32) / 127.5 - 1
-        share = tf.cast(weights, tf.float32)[..., None]
-        share /= tf.reduce_mean(share)
-        with tf.GradientTape() as tape:
-            made = self.network([tf.cast(codes, tf.float32), tf.cast(expressions, tf.float32),
-                                 drawn], training=True)
-            gap = (made[:count] - real) * share
-            rebuilt = tf.reduce_mean(tf.abs(gap))
-            for scale in (2, 4):
-                rebuilt += tf.reduce_mean(tf.abs(tf.nn.avg_pool2d(gap, scale, scale, "VALID")))
-            inside = tf.minimum(share[:, :, 1:], share[:, :, :-1])
-            plain = made[:count] - real
-            detail = tf.reduce_mean(tf.abs(plain[:, :, 1:] - plain[:, :, :-1]) * inside)
-            inside = tf.minimum(share[:, 1:], share[:, :-1])
-            detail += tf.reduce_mean(tf.abs(plain[:, 1:] - plain[:, :-1]) * inside)
-            fooling = tf.constant(0.0)
+        from deid_ros.training import losses
+
+        options, zero = self._options, ops.zeros(())
+        batch = {name: ops.convert_to_tensor(array) for name, array in batch.items()}
+        count, whole = batch["real"].shape[0], batch["codes"].shape[0]
+        face, looks, noise = batch["drawn"][..., -1:], batch["looks"], batch["noise"]
+        share = batch["weights"] / ops.mean(batch["weights"])
+
+        def made_loss() -> tuple[Any, Any]:
+            made = self.network([batch["codes"], batch["expressions"], batch["drawn"]],
+                                training=True)
+            gap = (made[:count] - batch["real"]) * ops.sign(share)
+            rebuilt = losses.texel_gap(gap, share)
+            for size in (2, 4):
+                rebuilt += ops.mean(ops.abs(ops.average_pool(gap * share, size)))
+            detail, fooling = losses.detail_gap(gap, share), zero
             if kind != "warm":
-                fooling = -tf.reduce_mean(self._judge(self._augment(made) * face, training=True))
-            loss = rebuilt + detail + self._fooling * fooling
-        variables = self.network.trainable_variables
-        self._make.apply(tape.gradient(loss, variables), variables)
-        judging = tf.constant(0.0)
-        if kind != "warm":
-            known = tf.cast(judged_face, tf.float32)[..., None]
-            judging = self._train_judge(tf.stop_gradient(made), face,
-                                        tf.cast(judged, tf.float32) / 127.5 - 1, known, kind)
-        return rebuilt, detail, fooling, judging
+                shown = _augment(made, looks[:whole], noise[:whole]) * face
+                fooling = -ops.mean(self._judge(shown, training=True))
+            return rebuilt + detail + options.fooling * fooling, (made, (rebuilt, detail, fooling))
 
-    def _train_judge(self, made, face, judged, known, kind):
-        tf = self._tf
-        with tf.GradientTape() as tape:
-            fake = self._judge(self._augment(made) * face, training=True)
-            true = self._judge(self._augment(judged) * known, training=True)
-            loss = (tf.reduce_mean(tf.nn.relu(1 + fake)) + tf.reduce_mean(tf.nn.relu(1 - true)))
-            whole = loss
+        variables = self.network.trainable_variables
+        (made, parts), slopes = self._engine.gradients(made_loss, variables)
+        self._make.apply(slopes, variables)
+        if kind == "warm":
+            return *parts, zero, zero
+        made, real, seen = ops.stop_gradient(made), batch["judged"], batch["seen"]
+
+        def judge_loss() -> tuple[Any, Any]:
+            fake = _augment(made, looks[whole:2 * whole], noise[whole:2 * whole]) * face
+            true = _augment(real, looks[2 * whole:], noise[2 * whole:]) * seen
+            loss = losses.judged([self._judge(fake, training=True)],
+                                 [self._judge(true, training=True)])
+            penalty = zero
             if kind == "penalty":
-                shown = judged * known
-                with tf.GradientTape() as inner:
-                    inner.watch(shown)
-                    total = tf.reduce_sum(tf.reduce_mean(self._judge(shown, training=True),
-                                                         (1, 2, 3)))
-                slope = inner.gradient(total, shown)
-                whole += 16 * tf.reduce_mean(tf.reduce_sum(tf.square(slope), (1, 2, 3)))
+                steep = slope(lambda x: ops.sum(ops.mean(self._judge(x, training=True), (1, 2, 3))),
+                              real * seen)
+                penalty = ops.mean(ops.sum(ops.square(steep), (1, 2, 3)))
+            return loss + options.penalty * options.penalty_every * penalty, (loss, penalty)
+
         variables = self._judge.trainable_variables
-        self._judging.apply(tape.gradient(whole, variables), variables)
-        return loss
+        judging, slopes = self._engine.gradients(judge_loss, variables)
+        self._judging.apply(slopes, variables)
+        return *parts, *judging
+
+
+def _augment(images: Any, looks: Any, noise: Any) -> Any:
+    """Light, also from one side, contrast, colour, blur and noise for what the judge sees.
+
+    Args:
+        images: (n, 128, 128, 3) in -1..1.
+        looks: (n, 1, 1, 7) in -1..1: light, light from the side, contrast, blur, colours.
+    """
+    from keras import ops
+
+    across = ops.linspace(-1.0, 1.0, CHIP_SIDE)[None, None, :, None]
+    soft = ops.relu(looks[..., 3:4] - 0.4)
+    images = images + soft * (ops.average_pool(images, 3, 1, "same") - images)
+    light = 0.15 * (looks[..., 0:1] + across * looks[..., 1:2]) + 0.06 * looks[..., 4:7]
+    return images * (1 + 0.15 * looks[..., 2:3]) + light + noise
 
 
 def _milliseconds(generator: ImageSpaceGenerator, runs: int = 30) -> float:
@@ -317,9 +328,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--prepared", metavar="FILE", type=Path,
                         help="textures and meshes that deid train generator has kept "
                              "(data-*.npz), of which those in the table are used")
-    parser.add_argument("--steps", metavar="N", type=int, default=4000, help="batches [4000]")
-    parser.add_argument("--seconds", metavar="S", type=float, default=np.inf,
-                        help="end after so long, with fewer batches if need be")
+    parser.add_argument("--work", metavar="FOLDER", type=Path,
+                        default=Path("out/train", ImageTraining.name),
+                        help=f"where the run lives [out/train/{ImageTraining.name}]")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --work")
+    parser.add_argument("--steps", metavar="N", type=int, default=ImageOptions.steps,
+                        help=f"batches [{ImageOptions.steps}]")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="[0]")
     args = parser.parse_args(argv)
     try:
@@ -347,13 +361,15 @@ def _train(portraits: TrainingSet, args: argparse.Namespace) -> int:
     from deid_ros.training.export import export_generator
 
     print(f"{len(portraits)} portraits")
-    training = ImageTraining(portraits, FaceSpace.load(), args.output.parent, steps=args.steps,
-                             seed=args.seed)
-    training.run(seconds=args.seconds)
-    export_generator(training.network, args.output)
+    training = ImageTraining(portraits, FaceSpace.load(), args.work,
+                             ImageOptions(steps=args.steps, seed=args.seed), resume=args.resume)
+    training.run()
+    network = training.averaged()
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    export_generator(network, args.output)
     shutil.copyfile(share_path("models", "face_space.npz"), args.output.with_name("face_space.npz"))
     size = args.output.stat().st_size / 1e6
-    print(f"{args.output}: {size:.1f} MB, {training.network.count_params()} parameters, "
+    print(f"{args.output}: {size:.1f} MB, {network.count_params()} parameters, "
           f"{_milliseconds(ImageSpaceGenerator(args.output)):.1f} ms a face")
     return 0
 
