@@ -65,6 +65,24 @@ def test_every_frame_of_a_cycle_is_searched(searcher, astronaut):
         assert iou(searcher.detect(frame)["box"], box)[:, 0].max() > 0.5, turn
 
 
+def test_a_pass_is_a_part_of_640_px_and_never_enlarges(balanced):
+    seen = []
+    for shape in ((480, 640), (240, 320), (960, 1280)):
+        balanced.reset(turn=1)
+        steps = balanced._passes(np.zeros((*shape, 3), np.uint8))
+        seen.append([round(scale * max(shape)) for scale, turn, _ in steps[:2]])
+    assert seen == [[416, 256], [320, 256], [416, 256]]
+
+
+def test_the_first_frame_is_turned_all_round_and_no_later_one_is_costly_twice(balanced):
+    def cost(step):
+        return min(step.scale, 1.0) ** 2
+
+    assert {step.turn for step in balanced.preset.first} == {0, 1, 2, 3}
+    for passes in balanced.preset.cycle:
+        assert sum(cost(step) for step in passes) <= 1.0
+
+
 def test_refusals(balanced):
     with pytest.raises(DetectorError, match="'careful'.*fast, balanced, paranoid"):
         Searcher("centerface", preset="careful")
@@ -87,7 +105,7 @@ def test_without_a_preset_a_plain_back_end():
 @pytest.mark.parametrize("pixels", [18, 24])
 def test_a_small_face_gets_a_second_look(balanced, astronaut, pixels):
     frame, box = scene(astronaut, pixels)
-    balanced.reset()
+    balanced.reset(turn=0)
     found = balanced.detect(frame)
     assert len(found) == 1 and iou(found["box"], box)[0, 0] > 0.5
     assert found["score"][0] >= balanced.threshold

@@ -49,6 +49,7 @@ class FaceMesh:
         outputs = sorted(self._net.get_output_details(),
                          key=lambda tensor: int(np.prod(tensor["shape"])))
         self._score, self._points = (tensor["index"] for tensor in (outputs[0], outputs[-1]))
+        self._net.invoke()      # once, so that the first face does not wait for it
 
     def locate(self, frame: np.ndarray, detections: np.ndarray, *,
                squares: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -67,6 +67,9 @@ def onnx_session(model: bytes, *, num_threads: int,
     options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # A plan of the memory for every size of input costs the second frame of each size as
+    # much as its inference, and its memory is held for ever.
+    options.enable_mem_pattern = False
     # Threads that spin between frames steal the core from the other nodes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if providers is None:

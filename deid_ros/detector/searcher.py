@@ -11,7 +11,6 @@ Associating Every Detection Box", ECCV 2022).
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -76,13 +75,16 @@ class Searcher:
         self._others: list[Detector] = [
             create_detector(name, threshold=self.threshold)
             for name in dict.fromkeys([*names, *self.preset.beside])]
+        # The runtimes get their memory now, and not when the first frame waits.
+        self.reset(turn=0)
+        self.detect(np.zeros((480, 640, 3), np.uint8))
         self.reset()
 
     def reset(self, *, turn: int | None = None) -> None:
         """Another stream begins, at the frame ``turn`` of the preset's cycle.
 
-        By default with a frame that gets every pass of the cycle: it may be a picture,
-        which no second frame follows.
+        By default with the passes of a first frame: it may be a picture, which no second
+        frame follows.
         """
         self._turn = -1 if turn is None else turn
         self._refused: list[tuple[int, np.ndarray]] = []   # until which frame, box
@@ -120,15 +122,17 @@ class Searcher:
     def _passes(self, frame: np.ndarray) -> list[tuple[float, int, tuple[int, int, int, int]]]:
         """This frame's passes: scale, quarter turns, and the part y0, y1, x0, x1 seen."""
         height, width = frame.shape[:2]
-        whole, fit = (0, height, 0, width), min(1.0, _SIDE / max(height, width))
+        whole, fit = (0, height, 0, width), _SIDE / max(height, width)
         cycle, steps = self.preset.cycle, []
-        now = cycle[self._turn % len(cycle)] if self._turn >= 0 else itertools.chain(*cycle)
+        now = cycle[max(self._turn, 0) % len(cycle)]
+        if self._turn < 0 and self.preset.first:
+            now = self.preset.first
         for step in now:
             if step.tiled:
-                scale = min(step.scale, max(_MOST / max(height, width), fit))
+                scale = min(step.scale, max(_MOST / max(height, width), min(fit, 1.0)))
                 steps += [(scale, step.turn, part) for part in _tiles(height, width, scale)]
             else:
-                steps.append((step.scale * fit, step.turn, whole))
+                steps.append((min(step.scale * fit, 1.0), step.turn, whole))
         if self.preset.tiles and fit < 1.0:
             tiles = _tiles(height, width, 1.0)
             count = len(tiles) if self._turn < 0 else min(self.preset.tiles, len(tiles))
