@@ -25,6 +25,11 @@ __all__ = ["FaceFinder", "Found"]
 # The mesh network's belief above which its points are used, above which they may
 # carry a surrogate, and above which they go on doing so.
 _USABLE, _TRUSTED, _KEPT = 0.3, 0.7, 0.4
+# A face seen at a score like this is one; another is taken for one, and gets a surrogate,
+# after so many good meshes in a row, as is one that lost it after two. It loses it after
+# so many poor ones, while the detector goes on seeing it: in between its mesh follows.
+_SURE, _PATIENT, _AGAIN, _GRACE = 0.5, 3, 2, 4
+_SLACK = 2.0             # px on every side: half a cell of a detector's answer
 # Mesh and detection must overlap by this much (IoU) to be of the same face.
 _AGREE = 0.35
 _SAME_PLACE = 0.5        # IoU of a face that lives through a cut
@@ -132,10 +137,12 @@ class FaceFinder:
             tracks.append(known[index] if index >= 0 else tracker.add(row["box"], row["score"]))
         meshes, confidence = self._locate(frame, detections, tracks, missed)
         for i, (row, track) in enumerate(zip(detections, tracks, strict=True)):
+            expected = track.center
             if not fresh[i]:
                 tracker.hit(track, row["box"], row["score"], frames)
             track.angle = float(row["angle"])
-            self._take_mesh(track, meshes[i], float(confidence[i]), row["box"], seconds)
+            self._take_mesh(track, meshes[i], float(confidence[i]), row["box"], seconds,
+                            shift=track.center - expected)
         for i, track in enumerate(missed, start=len(tracks)):
             box = mesh_box(meshes[i])
             held = confidence[i] >= _TRUSTED and iou(box, track.box)[0, 0] > _AGREE
@@ -200,16 +207,25 @@ class FaceFinder:
 
     @staticmethod
     def _take_mesh(track: Track, mesh: np.ndarray, confidence: float, box: np.ndarray,
-                   seconds: float) -> None:
-        """Keep a face's mesh where it is believable and lies where the face is."""
+                   seconds: float, *, shift: np.ndarray | None = None) -> None:
+        """Keep a face's mesh where it is believable and lies where the face is.
+
+        ``shift`` (2,): what the detector, if it saw the face, added to its predicted
+        place (px).
+        """
         if confidence >= _USABLE and iou(mesh_box(mesh), box)[0, 0] > _AGREE:
             if not track.confidence:
                 track.smoother = MeshSmoother()   # what it remembers is stale
             track.mesh, track.confidence = mesh.copy(), confidence
             track.steady = track.smoother(mesh, seconds)
+            return
+        # Its last mesh goes on with the motion; unseen, it carries no surrogate.
+        track.confidence = 0.0
+        if shift is None or track.mesh is None:
+            track.trusted = False
         else:
-            # Its last mesh goes on with the motion, but carries no surrogate.
-            track.confidence, track.trusted = 0.0, False
+            track.shift_mesh(shift)
+            track.trusted &= bool(iou(mesh_box(track.mesh), box)[0, 0] > _AGREE)
 
     def _table(self, frame: np.ndarray, raw: dict[int, np.ndarray]
                ) -> tuple[np.ndarray, np.ndarray]:
@@ -220,7 +236,8 @@ class FaceFinder:
         for face, track in zip(faces, tracks, strict=True):
             box = self._fill(face, track, raw.get(track.id))
             _place(face, box, frame.shape)
-            if face["trusted"] and self._wants_chip(face, track):
+            clear = track.trusted and track.confidence >= _KEPT
+            if clear and self._wants_chip(face, track):
                 face["chip"] = len(cut)
                 cut.append(track)
         meshes = np.array([track.mesh for track in cut]).reshape(-1, 468, 3)
@@ -232,34 +249,49 @@ class FaceFinder:
         face["track_id"], face["score"] = track.id, track.score
         face["carried"] = track.missed > 0
         boxes = [track.box] if raw is None else [track.box, raw]
-        if track.confidence >= _USABLE:
+        if track.confidence >= _USABLE or track.trusted:
             # Smoothing must not uncover a moving face: both meshes are covered.
             boxes += [mesh_box(track.mesh), mesh_box(track.steady)]
         box = unite(np.array(boxes))
         if self.cover == "head":
             box = box + np.concatenate([-_HEAD[:2], _HEAD[:2] + _HEAD[2:]]) * np.tile(box[2:], 2)
-        grown = np.concatenate([box[:2] - self.margin * box[2:],
-                                box[2:] * (1 + 2 * self.margin)])
+        more = self.margin * box[2:] + _SLACK
+        grown = np.concatenate([box[:2] - more, box[2:] + 2 * more])
         if track.steady is None:
             # No mesh ever: a frontal pose of the box's size, for outlines only.
             center = track.box[:2] + track.box[2:] / 2
             face["scale"], face["center"] = track.box[2:].max() / 1.8, center
             face["roll"] = track.angle
+            self._judge(track, good=False, poor=True, lost=True)
             return grown
         pose = fit_pose(track.steady)
         face["yaw"], face["pitch"], face["roll"] = pose.yaw, pose.pitch, pose.roll
         face["scale"], face["center"] = pose.scale, pose.center
         face["expression"] = measure_expression(track.steady, pose)
         face["landmarks"] = track.steady[MESH_TO_IBUG68, :2].reshape(-1)
-        # Harder to gain than to lose: a face on the edge of it must not flicker
-        # between surrogate and obfuscation.
-        confidence, size = (_KEPT, 0.85) if track.trusted else (_TRUSTED, 1.0)
-        track.trusted = bool(
-            track.confidence >= confidence and abs(pose.yaw) <= _MAX_YAW
-            and mesh_box(track.mesh)[2:].max() >= size * self.min_surrogate_px
-            and np.isfinite(face["landmarks"]).all())
+        large = mesh_box(track.mesh)[2:].max() / self.min_surrogate_px
+        sane = abs(pose.yaw) <= _MAX_YAW and bool(np.isfinite(face["landmarks"]).all())
+        self._judge(track, good=sane and large >= 1.0 and track.confidence >= _TRUSTED,
+                    poor=large < 0.85 or track.confidence < _KEPT, lost=not sane)
         face["trusted"] = track.trusted
         return grown
+
+    @staticmethod
+    def _judge(track: Track, *, good: bool, poor: bool, lost: bool) -> None:
+        """Whether a face may carry a surrogate now.
+
+        Harder to gain than to lose, and neither at once: a face on the edge of it must
+        not flicker between surrogate and obfuscation. What is seen for the first time is
+        judged by this one frame: it may be a picture.
+        """
+        track.good = track.good + 1 if good else 0
+        track.poor = track.poor + 1 if poor else 0
+        if track.trusted:
+            track.trusted = not lost and track.poor <= _GRACE
+        else:
+            needed = _AGAIN if track.best >= _SURE else _PATIENT
+            track.trusted = good and (track.age == 0 or track.good >= needed)
+        track.age += 1
 
     @staticmethod
     def _wants_chip(face: np.ndarray, track: Track) -> bool:

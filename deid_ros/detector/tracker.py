@@ -45,6 +45,10 @@ class Track:
     steady: np.ndarray | None = None      # the same, smoothed
     confidence: float = 0.0
     trusted: bool = False
+    good: int = 0            # meshes in a row that could carry a surrogate
+    poor: int = 0            # and that should not
+    age: int = 0             # frames for which it was judged
+    best: float = 0.0        # its highest score
     angle: float = 0.0
     smoother: MeshSmoother = field(default_factory=MeshSmoother)
     chips: int = 0           # how many were cut
@@ -57,6 +61,10 @@ class Track:
     def move(self, shift: np.ndarray) -> None:
         """Move everything that is known of the face by ``shift`` (2,) px."""
         self.box[:2] += shift
+        self.shift_mesh(shift)
+
+    def shift_mesh(self, shift: np.ndarray) -> None:
+        """Move only the mesh, raw and smoothed, by ``shift`` (2,) px."""
         if self.mesh is not None:
             self.mesh[:, :2] += shift
             self.steady[:, :2] += shift
@@ -121,7 +129,7 @@ class Tracker:
 
     def add(self, box: np.ndarray, score: float) -> Track:
         """Begin a track with an id that was never used before."""
-        track = Track(self._next, np.array(box, np.float64), float(score))
+        track = Track(self._next, np.array(box, np.float64), float(score), best=float(score))
         self._next += 1
         self.tracks.append(track)
         return track
@@ -130,6 +138,7 @@ class Tracker:
         """The detector saw the track's face in ``box`` (4,)."""
         track.correct(np.asarray(box, np.float64), frames)
         track.score = float(score)
+        track.best = max(track.best, track.score)
         track.hits += 1
         track.missed = track.lost = 0
 
