@@ -106,7 +106,7 @@ class Batch:
         if not medium.steady:
             outcome.frames = min(outcome.frames, 1)  # of which colours and transparency were seen
         outcome.withheld += medium.withheld
-        outcome.lost = medium.lost
+        outcome.lost, outcome.warnings = medium.lost, medium.warnings
         for note in medium.notes:
             outcome.note(note)
         return outcome

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -104,25 +105,25 @@ def settings_of(config: Config) -> dict[str, dict[str, Any]]:
 
 def tool_of(config: Config) -> dict[str, Any]:
     """Version of the tool, and SHA-256 of every file that decides what comes out."""
-    names = ["face_mesh"]
+    names, own = ["face_mesh"], []
     if "centerface" in config["detector"]["detector"]:
         names.append("centerface")
     if "ssd" in config["detector"]["detector"] or config["detector"]["preset"] != "balanced":
         names.append("blazeface_full_range")
-    files: dict[str, str] = {}
     if config["replacer"]["replace"] == "surrogate":
+        matcher = config["matcher"]
         names += ["dlib_resnet", "dlib_five_points"]
-        own = config["generator"]["generator"], config["matcher"]["gallery"]
-        for value in (*own, config["matcher"]["extractor_weights"], config["matcher"]["enrolled"]):
-            if value and file_of(value).is_file():
-                files[file_of(value).name] = sha256_of(file_of(value))
-        if own[0] == defaults()["generator"]["generator"]:
-            names.append("face_space")
+        own += [matcher[key] for key in ("gallery", "extractor_weights", "enrolled")]
+        if config["generator"]["generator"] == defaults()["generator"]["generator"]:
+            names += ["generator", "face_space"]
+        else:
+            own.append(config["generator"]["generator"])
+    files = {file_of(value).name: sha256_of(file_of(value)) for value in own
+             if value and file_of(value).is_file()}
     for name in names:
-        try:
-            files[Path(model_table()[name]["file"]).name] = sha256_of(model_path(name))
-        except DeidError:
-            continue  # not installed, and so not used
+        with suppress(DeidError):  # not installed, and so not used; else its hash was checked
+            model_path(name)
+            files[Path(model_table()[name]["file"]).name] = model_table()[name]["sha256"]
     return {"name": "deid_ros", "version": __version__, "files": dict(sorted(files.items()))}
 
 

@@ -200,6 +200,7 @@ class ImageMedium:
         self._pixels = self._picture.pixels.copy()
         self._failed = False
         self.notes: list[str] = []
+        self.warnings: list[str] = []
         self.facts: dict[str, Any] = {}
 
     def frames(self) -> Iterator[Frame]:

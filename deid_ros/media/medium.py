@@ -56,7 +56,8 @@ class Medium(Protocol):
             face can be covered in the frames before the one in which it is found.
         withheld: frames that were there and could not be read as images.
         lost: pieces of the input that could not be read.
-        notes: sentences about what was lost or left out.
+        notes: sentences about what was lost.
+        warnings: sentences about what was left out, or kept, on purpose.
         facts: what else the manifest says of it.
     """
 
@@ -65,6 +66,7 @@ class Medium(Protocol):
     withheld: int
     lost: int
     notes: list[str]
+    warnings: list[str]
     facts: dict[str, Any]
 
     def frames(self) -> Iterator[Frame]:

@@ -20,7 +20,7 @@ class Outcome:
     were left out; ``lost`` pieces of the input that could not be read; ``carried`` faces
     covered where no detector saw them; ``kept`` faces of people who consented;
     ``covered`` faces by what covers them; ``problems`` different sentences about what
-    went wrong.
+    went wrong; ``warnings`` about what was left out, or kept, on purpose.
     """
 
     frames: int = 0
@@ -30,6 +30,7 @@ class Outcome:
     kept: int = 0
     covered: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def add(self, processed: Processed) -> None:
         """Count one frame that was processed and will be written."""

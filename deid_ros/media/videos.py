@@ -194,6 +194,7 @@ class VideoMedium:
         self._reader = VideoReader(job.source,
                                    on_sound=self._hear if writing.keep_audio else None)
         self.total = self._reader.count
+        self.warnings: list[str] = []
         self.facts: dict[str, Any] = {"sound": "copied" if self._reader.sound else "none left"}
 
     @property

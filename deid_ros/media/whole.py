@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deid_ros.errors import MediaError
 
-__all__ = ["exists_already", "is_bag_folder", "sweep", "whole", "whole_set"]
+__all__ = ["exists_already", "hidden", "is_bag_folder", "sweep", "whole", "whole_set"]
 
 #: What unfinished outputs end with; their names begin with a dot besides.
 PART = ".part"
@@ -33,6 +33,11 @@ def exists_already(target: Path) -> str:
 def is_bag_folder(path: Path) -> bool:
     """Whether a path is the folder of a rosbag2."""
     return (path / "metadata.yaml").is_file()
+
+
+def hidden(target: Path) -> Path:
+    """A fresh name beside ``target`` that ``sweep`` knows."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART}")
 
 
 @contextmanager
@@ -67,8 +72,7 @@ def whole_set(target: Path, beside: Sequence[Path] = (), *, overwrite: bool = Fa
         MediaError: as for ``whole``.
     """
     targets = [target, *beside]
-    token = secrets.token_hex(4)
-    parts = [path.with_name(f".{path.name}.{token}{PART}") for path in targets]
+    parts = [hidden(path) for path in targets]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for part in parts:

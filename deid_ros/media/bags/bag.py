@@ -1,0 +1,182 @@
+"""A bag as it lies on the disk: its files, its metadata, what becomes of its topics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+
+from deid_ros.errors import MediaError
+from deid_ros.media.bags.names import plan_topics
+from deid_ros.media.bags.scan import ZSTD_MAGIC, Scan, open_scan, zstd
+from deid_ros.media.topics import TopicPlan, TopicWishes
+
+__all__ = ["Bag"]
+
+_KINDS = {".mcap": "mcap", ".db3": "sqlite3", ".bag": "ros1"}
+
+
+class Bag:
+    """A bag to be read: a folder with ``metadata.yaml``, or one file.
+
+    Attributes:
+        kind: 'mcap', 'sqlite3' or 'ros1'.
+        files: its files in order; those that are missing are left out.
+        info: ``rosbag2_bagfile_information`` of the metadata, {} where there is none.
+        mode: how rosbag2 packed it: '', 'file' or 'message'.
+        notes: what is wrong with it already; ``lost`` how much of it.
+
+    Raises:
+        MediaError: it is no bag, or one of a kind that cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.info, self.mode = path, {}, ""
+        self.notes: list[str] = []
+        self.lost = 0
+        self._plans: dict[tuple[str, str], TopicPlan] = {}
+        if path.is_dir():
+            self._read_folder()
+        else:
+            self.files = [path]
+        kinds = {_KINDS.get(PurePath(file.name.removesuffix(".zstd")).suffix.lower())
+                 for file in self.files}
+        if len(kinds) != 1 or None in kinds:
+            raise MediaError(f"{path} holds no files of a bag that can be read; known are .mcap, "
+                             ".db3 and .bag.")
+        self.kind = str(kinds.pop())
+
+    def _read_folder(self) -> None:
+        found: Any = None
+        try:
+            text = (self.path / "metadata.yaml").read_text(encoding="utf-8")
+            found = yaml.safe_load(text)["rosbag2_bagfile_information"]
+            named = [PurePath(name).name for name in found["relative_file_paths"]]
+            self.mode = (found.get("compression_mode") or "").lower().replace("none", "")
+            packed = found.get("compression_format") or ""
+            if self.mode and packed != "zstd":
+                raise MediaError(f"{self.path} is packed with '{packed}', which cannot be read; "
+                                 "only zstd can.")
+            self.info = found
+        except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+            named = sorted(file.name for file in self.path.iterdir()
+                           if file.name.removesuffix(".zstd").endswith((".mcap", ".db3")))
+            self._miss(f"{self.path.name}/metadata.yaml cannot be read; its files are taken in the "
+                       "order of their names")
+            if named and all(name.endswith(".zstd") for name in named):
+                self.mode = "file"
+        self.files = []
+        for name in named:
+            # rosbag2 has forgotten the ending of packed files in its metadata at times.
+            there = [file for file in (self.path / name, self.path / f"{name}.zstd")
+                     if file.is_file()]
+            if there:
+                self.files.append(there[0])
+            else:
+                count = self.expected(name)
+                self._miss(f"the file {name} is missing" + (f" with {count} messages" if count
+                                                            else ""))
+        if not self.files:
+            raise MediaError(f"{self.path} has a metadata.yaml, but none of its files; check the "
+                             "folder.")
+
+    def _miss(self, sentence: str) -> None:
+        self.notes.append(sentence)
+        self.lost += 1
+
+    def expected(self, name: str) -> int:
+        """Messages in one of the files, as the metadata says; 0: unknown."""
+        for entry in self.info.get("files") or []:
+            if PurePath(str(entry.get("path"))).name.removesuffix(".zstd") == (
+                    name.removesuffix(".zstd")):
+                return int(entry.get("message_count") or 0)
+        files = self.info.get("relative_file_paths") or []
+        return int(self.info.get("message_count") or 0) if len(files) == 1 else 0
+
+    def topics(self) -> dict[str, str]:
+        """Topic -> type, as far as the metadata or the first file tells."""
+        listed = self.info.get("topics_with_message_count") or []
+        if listed:
+            return {entry["topic_metadata"]["name"]: entry["topic_metadata"]["type"]
+                    for entry in listed}
+        scan = self.open(0, scratch=self.path.parent)
+        try:
+            return {connection.topic: connection.msgtype for connection in scan.connections}
+        finally:
+            scan.close()
+
+    def open(self, number: int, *, scratch: Path) -> Scan:
+        """One of its files.
+
+        Raises:
+            MediaError: nothing of it can be read.
+        """
+        return open_scan(self.files[number], scratch=scratch)
+
+    def unpacked(self, data: bytes) -> bytes:
+        """A message as it was published.
+
+        Raises:
+            zstd.ZstdError: it is packed and damaged.
+        """
+        # Plain CDR cannot begin like this; a file without its metadata does not say.
+        if self.kind != "ros1" and data[:4] == ZSTD_MAGIC:
+            self.mode = self.mode or "message"
+            return zstd.decompress(data)
+        return data
+
+    def plan(self, scan: Scan, wishes: TopicWishes) -> dict[int, TopicPlan]:
+        """What becomes of each connection of one of its files.
+
+        What was decided on a topic's first message holds for all files.
+        """
+        plans = {}
+        for connection in scan.connections:
+            key = connection.topic, connection.msgtype
+            known = self._plans.get(key)
+            if known is None:
+                known, sure = self._decide(connection, scan, wishes)
+                if sure:
+                    self._plans[key] = known
+            plans[connection.id] = known
+        return plans
+
+    def _decide(self, connection: Any, scan: Scan,
+                wishes: TopicWishes) -> tuple[TopicPlan, bool]:
+        seen = True
+
+        def first() -> bytes | None:
+            nonlocal seen
+            data = scan.first(connection.id)
+            seen = data is not None
+            try:
+                return None if data is None else self.unpacked(data)
+            except zstd.ZstdError:
+                return b""
+        count = self._count(connection, scan)
+        plans = plan_topics([(connection, count, first)], wishes, ros1=self.kind == "ros1")
+        return plans[connection.id], seen
+
+    def _count(self, connection: Any, scan: Scan) -> int:
+        for entry in self.info.get("topics_with_message_count") or []:
+            if entry["topic_metadata"]["name"] == connection.topic:
+                return int(entry.get("message_count") or 0)
+        return scan.counts.get(connection.id, 0)
+
+    def survey(self, wishes: TopicWishes, *, scratch: Path) -> Iterator[TopicPlan]:
+        """What would become of its topics; reads on until every one has been seen."""
+        missing = {name for name, _ in self.topics().items()}
+        shown: dict[tuple[str, str], TopicPlan] = {}
+        for number in range(len(self.files)):
+            scan = self.open(number, scratch=scratch)
+            try:
+                for plan in self.plan(scan, wishes).values():
+                    shown[plan.topic, plan.msgtype] = plan
+            finally:
+                scan.close()
+            missing -= {topic for topic, _ in self._plans}
+            if not missing:
+                break
+        yield from shown.values()
