@@ -70,6 +70,8 @@ class SqliteScan:
         base = apsw.Connection("file:bag?immutable=1", vfs="rpathvfs",
                                flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
         del vfs
+        # Else SQLite refuses a file that was cut off, whatever can be read of it.
+        base.execute("PRAGMA writable_schema=ON")
         return base
 
     def _topics(self) -> list[Connection]:
