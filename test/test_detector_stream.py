@@ -63,7 +63,8 @@ def test_frames_and_stamps_out_of_order(finder, video):
 
 
 def test_sizes_that_jump(finder, video):
-    for t, size in enumerate([(640, 480), (320, 240), (640, 480), (1280, 960), (64, 48), (640, 480)]):
+    sizes = [(640, 480), (320, 240), (640, 480), (1280, 960), (64, 48), (640, 480)]
+    for t, size in enumerate(sizes):
         frame, box = video[0][t], video[1][t]
         scale = size[0] / 640
         found = finder.find(cv2.resize(frame, size, interpolation=cv2.INTER_AREA),

@@ -43,7 +43,6 @@ _TOGETHER = 6                     # faces of a scene at most
 _HELD, _LARGEST = 0.75, 6.0       # see DESCRIPTION
 _FALSE_SEED = 10_000              # of the textures alone; scenes begin at 0
 _TIMED = 36                       # frames
-_ATTACKED = (12, 16, 20, 24, 32, 48, 64, 100)
 
 #: Group -> label -> (options of ``scenes.Look``, yaw in degrees).
 _GROUPS: dict[str, dict[str, tuple[dict[str, Any], float]]] = {
@@ -78,8 +77,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", default=(640, 480), metavar="WxH", type=_size,
                         help="of the frames, px [640x480]")
     parser.add_argument("--seed", type=int, default=0, help="of the scenes [0]")
-    parser.add_argument("--attacker", action="store_true",
-                        help="also how often dlib's recogniser names a face by its size")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the numbers as a picture")
 
 
@@ -95,7 +92,7 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
         ``subjects``: name -> ``recall`` (group -> label -> ``found``, ``faces``),
         ``false_per_frame``, ``textures``, and ``time`` (``cpu_ms``, ``cpu_ms_worst``,
         ``wall_ms``, ``wall_ms_worst``); ``pass_cpu_ms``, what CenterFace takes for a
-        frame once, for comparison; ``attacker`` (size -> rank-1); ``machine``.
+        frame once, for comparison; ``machine``.
 
     Raises:
         DeidError: an option out of range; a model or a package is missing.
@@ -119,8 +116,6 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
               "portraits": len(stage.heads), "subjects": rows}
     if "time" in groups:
         result["pass_cpu_ms"] = stage.unit()
-    if args.attacker:
-        result["attacker"] = _attacker(stage)
     result["machine"] = usage.spent().machine()
     if args.plot:
         from deid_ros.bench.recall_plot import draw
@@ -260,39 +255,6 @@ def covered(faces: Any, boxes: Any) -> Any:
             ).any(axis=1)
 
 
-def _attacker(stage: _Stage) -> dict[str, dict[str, float]]:
-    """Size -> rank-1 of dlib's recogniser, which knows every head at 128 px of jaw.
-
-    The same photographs, pasted elsewhere: the most that a face of this size gives away.
-    """
-    import numpy as np
-
-    from deid_ros.bench import scenes
-    from deid_ros.detector import FaceMesh
-    from deid_ros.detector.boxes import make_detections
-    from deid_ros.detector.chips import cut_chips
-    from deid_ros.extractor import create_extractor
-
-    mesher, extractor = FaceMesh(), create_extractor("dlib_resnet")
-
-    def embed(jaw: float, seed: int) -> Any:
-        chips = []
-        for i, head in enumerate(stage.heads):
-            scene = scenes.compose([head], scenes.Look(jaw), size=(320, 240), faces=1,
-                                   seed=seed + i)
-            meshes, _ = mesher.locate(scene.frame, make_detections(scene.boxes, [1.0]))
-            chips.append(cut_chips(scene.frame, scene.boxes, meshes, "dlib_resnet")[0])
-        return extractor.embed(np.array(chips))
-
-    known = embed(128.0, 20_000)
-    rates = {}
-    for jaw in _ATTACKED:
-        nearest = (embed(float(jaw), 30_000) @ known.T).argmax(axis=1)
-        rates[str(jaw)] = {"rank1": round(float((nearest == np.arange(len(known))).mean()), 3),
-                           "people": len(known)}
-    return rates
-
-
 def text(result: dict[str, Any]) -> str:
     """The numbers for people."""
     subjects = result["subjects"]
@@ -318,8 +280,4 @@ def text(result: dict[str, Any]) -> str:
                 f"{row['time'][key]:12.1f}" for row in subjects.values()))
     if "pass_cpu_ms" in result:
         lines.append(f"one pass of CenterFace takes {result['pass_cpu_ms']:.1f} CPU ms here")
-    if "attacker" in result:
-        lines.append("dlib's rank-1 by size: " + ", ".join(
-            f"{size} px {rate['rank1']:.2f}" for size, rate in result["attacker"].items())
-            + f" (of {next(iter(result['attacker'].values()))['people']} people)")
     return "\n".join(lines)

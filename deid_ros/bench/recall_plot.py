@@ -7,7 +7,7 @@ from typing import Any
 
 from deid_ros.errors import MediaError
 
-__all__ = ["draw"]
+__all__ = ["draw", "pyplot"]
 
 _BARS = ("roll", "yaw", "look")
 
@@ -18,13 +18,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     Raises:
         MediaError: matplotlib is missing.
     """
-    try:
-        import matplotlib
-        matplotlib.use("Agg")
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise MediaError(f"Plots need the package matplotlib ({error}); bring it with: "
-                         "pip install matplotlib") from None
+    plt = pyplot()
     subjects = result["subjects"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 4.6), width_ratios=(1, 1.5))
     styles = {name: {"color": f"C{i}", "linestyle": "-" if i < 3 else "--"}
@@ -41,10 +35,6 @@ def draw(result: dict[str, Any], path: Path) -> None:
                           label=label if group == "size" else None,
                           **(styles[name] if group == "size"
                              else {"color": styles[name]["color"], "linestyle": ":"}))
-    if "attacker" in result:
-        left.plot([float(size) for size in result["attacker"]],
-                  [rate["rank1"] for rate in result["attacker"].values()], color="black",
-                  linewidth=1, label="named by dlib's recogniser (rank-1)")
     left.set(xscale="log", xlabel="width of the jaw (px)", ylabel="faces found", ylim=(-0.03, 1.03),
              title="upright, in one frame (dotted: within six)")
     ticks = (10, 16, 24, 32, 48, 100, 200, 400)
@@ -67,6 +57,22 @@ def draw(result: dict[str, Any], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def pyplot() -> Any:
+    """matplotlib's ``pyplot``, drawing into files.
+
+    Raises:
+        MediaError: matplotlib is missing.
+    """
+    try:
+        import matplotlib
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise MediaError(f"Plots need the package matplotlib ({error}); bring it with: "
+                         "pip install matplotlib") from None
+    return plt
 
 
 def _rates(row: dict[str, Any], group: str) -> list[tuple[str, float]]:

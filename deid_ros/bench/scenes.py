@@ -23,7 +23,7 @@ from deid_ros.errors import MediaError
 from deid_ros.generator import atlas
 
 __all__ = ["BACKGROUNDS", "Head", "Look", "Scene", "background", "compose", "film", "load_heads",
-           "turned"]
+           "portraits", "turned"]
 
 #: Face-free textures by name.
 BACKGROUNDS = ("brick", "grass", "gravel", "noise", "gradient", "clutter")
@@ -124,6 +124,16 @@ def load_heads(folder: Path | None = None, *, table: Path | None = None, split: 
 def _pictures(folder: Path | None, table: Path | None, split: str, seed: int) -> list:
     if folder is None:
         return [_astronaut]
+    return portraits(folder, table=table, split=split, seed=seed)
+
+
+def portraits(folder: Path, *, table: Path | None = None, split: str = "",
+              seed: int = 0) -> list[Path]:
+    """The pictures of a folder, or of the people of a table, in random order.
+
+    Raises:
+        MediaError: there is no such folder, or the table lacks its columns.
+    """
     if not folder.is_dir():
         raise MediaError(f"{folder} is no folder; give a folder of portraits.")
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in _IMAGES)

@@ -19,7 +19,7 @@ from deid_ros.parameters import PARAMETERS
 __all__ = ["BENCHES", "register", "run"]
 
 #: The benches in the order of the help; those whose module exists are offered.
-BENCHES = ("pipeline", "generator", "recall", "consistency", "ros", "faults", "soak")
+BENCHES = ("pipeline", "generator", "recall", "sizes", "consistency", "ros", "faults", "soak")
 
 _DESCRIPTION = """\
 Measure speed, and what is found. Judge speed by CPU time and by ratios within one
@@ -30,6 +30,7 @@ examples:
   deid bench pipeline                the whole pipeline over ROS 2
   deid bench generator               a new texture, and rendering a face
   deid bench recall                  which faces are found
+  deid bench sizes faces/            what a small face is worth to an attacker
   deid bench consistency clip.mp4    whether any face of a video stays bare
 """
 
