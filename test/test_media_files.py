@@ -77,7 +77,8 @@ def test_outputs_inside_the_input_are_no_inputs(tmp_path):
     assert targets(plan([tmp_path], tmp_path / "out"), tmp_path / "out") == ["a.jpg"]
 
 
-@pytest.mark.parametrize("name, word", [("missing.jpg", "no file or folder"), ("empty", "holds no")])
+@pytest.mark.parametrize("name, word", [("missing.jpg", "no file or folder"),
+                                        ("empty", "holds no")])
 def test_what_cannot_be_done_is_said(tmp_path, name, word):
     (tmp_path / "empty").mkdir()
     touch(tmp_path / "good.jpg")

@@ -1,22 +1,47 @@
-"""``deid run``: pictures, folders of them and videos, without ROS."""
+"""``deid run``: pictures, videos, rosbags and folders of them, without ROS."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
-from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deid_ros.cli.options import add_config, add_parameter, config_of
 from deid_ros.config import Config
+from deid_ros.errors import ConfigError
+
+if TYPE_CHECKING:
+    from deid_ros.media import Plan, Writing
 
 __all__ = ["register", "run"]
 
 _EPILOG = """\
-IN/name.jpg becomes OUT/name.jpg. Metadata, thumbnails and sound are left behind.
+examples:
+  deid run photos/ -o out/           every picture of a folder
+  deid run clip.mp4 -o out/          a video
+  deid run bag/ -o out/              a rosbag2 or a ROS 1 .bag: images without faces, everything
+                                     else byte for byte
+  deid run archive/ -o out/ --dry-run
+                                     what would be done, topic by topic
+  deid run archive/ -o out/ --preview 12
+                                     a contact sheet of 12 frames first
+  deid run archive/ -o out/ --workers 4
+                                     four inputs at once
+  deid run archive/ -o out/ --resume after a power cut: go on where it stopped
+  deid run bag/ -o out/ --drop /audio --topic-map /camera/image_raw:=/camera/anonymous
+  deid run photos/ -o out/ --replace blur
+  deid run photos/ -o out/ --policy k_same --enrolled staff.npz --k 3
+                                     at least 3 enrolled people share a surrogate
+
+IN/name.jpg becomes OUT/name.jpg, with OUT/name.jpg.manifest.json (what was done, with
+which models and settings) and OUT/name.jpg.faces.jsonl (every face of every frame).
+Metadata, thumbnails and sound are left behind. Topics that may show people and cannot be
+made anonymous are dropped, with a warning. An output has its name only when it is whole.
+
 exit status: 0 everything done; 1 something could not be read or made anonymous, and
 was left out; 2 nothing was done.
 """
@@ -25,28 +50,74 @@ was left out; 2 nothing was done.
 def register(subparsers: argparse._SubParsersAction) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
-        "run", help="make pictures, folders of them and videos anonymous",
-        description="Replace the faces in pictures, folders of pictures and videos.",
+        "run", help="make pictures, videos, rosbags and folders of them anonymous",
+        description="Replace the faces in pictures, videos, rosbags and folders of them.",
         epilog=_EPILOG)
     parser.add_argument("inputs", nargs="*", default=["in"], metavar="INPUT",
-                        help="picture, video or folder [in]")
+                        help="picture, video, rosbag or folder [in]")
     parser.add_argument("-o", "--out", default="out", metavar="OUT",
-                        help="folder for the outputs, or a file name for a single input [out]")
+                        help="folder for the outputs, or a file name for a single file [out]")
     for node, name in (("detector", "detector"), ("detector", "preset"), ("detector", "threshold"),
                        ("replacer", "replace"), ("replacer", "blend")):
         add_parameter(parser, node, name)
+    _add_batch(parser.add_argument_group("archives"))
+    _add_topics(parser.add_argument_group("topics of rosbags"))
+    _add_formats(parser.add_argument_group("pictures and videos"))
     who = parser.add_argument_group("who the surrogates are")
     for name in ("policy", "mix", "preserve", "margin", "k", "enrolled", "memory_seconds", "key",
                  "gallery"):
         add_parameter(who, "matcher", name)
+    who.add_argument("--keep-face", metavar="FOLDER", type=Path,
+                     help="pictures of people who consented (name.jpg, or several in a folder "
+                          "name/): they stay as they are wherever they are recognised without "
+                          "doubt; slower, since every face is compared in every frame")
     who.add_argument("--certificate", metavar="FILE", type=Path,
                      help="with --policy k_same: write what is guaranteed, for whom, and what is "
                           "not, as JSON; it names the enrolled people, keep it apart from OUT")
-    parser.add_argument("--limit", type=_positive, metavar="N",
-                        help="at most N inputs, and N frames of each video")
-    parser.add_argument("--overwrite", action="store_true",
-                        help="replace outputs that exist (never inputs)")
     add_config(parser)
+
+
+def _add_batch(group: Any) -> None:
+    group.add_argument("--dry-run", action="store_true",
+                       help="only say what would be processed, kept and dropped")
+    group.add_argument("--preview", type=_positive, metavar="N",
+                       help="only write OUT/preview.png, a contact sheet of N frames made "
+                            "anonymous, and say how long everything would take")
+    group.add_argument("--workers", type=_positive, default=1, metavar="N",
+                       help="inputs processed at once, each by a process of its own [1]")
+    group.add_argument("--resume", action="store_true",
+                       help="leave what is finished, go on with the rest, with the same "
+                            "surrogates that an uninterrupted run would have given")
+    group.add_argument("--overwrite", action="store_true",
+                       help="replace outputs that exist (never inputs)")
+    group.add_argument("--limit", type=_positive, metavar="N",
+                       help="at most N inputs, and N frames of each")
+
+
+def _add_topics(group: Any) -> None:
+    group.add_argument("--image-topic", action="append", default=[], metavar="TOPIC",
+                       help="make only this image topic anonymous and drop the others; may be "
+                            "repeated [all, by their type]")
+    group.add_argument("--drop", action="append", default=[], metavar="TOPIC",
+                       help="leave this topic out; may be repeated")
+    group.add_argument("--topic-map", action="append", default=[], metavar="OLD:=NEW",
+                       help="rename a topic; may be repeated")
+    group.add_argument("--keep-unprocessed", action="append", default=[], metavar="TOPIC",
+                       help="copy this topic AS IT IS though it may show faces and cannot be made "
+                            "anonymous; may be repeated")
+
+
+def _add_formats(group: Any) -> None:
+    group.add_argument("--codec", default="", metavar="NAME",
+                       help="encoder of videos, as h264, hevc, vp9, av1 or FFmpeg's name of one "
+                            "[the input's]")
+    group.add_argument("--crf", type=float, metavar="Q",
+                       help="quality of the encoder, lower is better [nearly the input's]")
+    group.add_argument("--keep-audio", action="store_true",
+                       help="copy the sound of videos; a voice identifies its speaker")
+    group.add_argument("--keep-metadata", action="store_true",
+                       help="keep what a file says of itself, except thumbnails, places and the "
+                            "camera maker's notes")
 
 
 def _positive(text: str) -> int:
@@ -58,62 +129,127 @@ def _positive(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Process every input; 1 if anything was left out, else 0."""
-    from tqdm import tqdm
-
-    from deid_ros.errors import DeidError
-    from deid_ros.media import plan, process
-    from deid_ros.pipeline import Pipeline
+    from deid_ros.cli.progress import dry_run
+    from deid_ros.media import plan
+    from deid_ros.media.evidence import is_finished
 
     config = config_of(args)
     _check_certificate(args.certificate, config)
-    planned = plan(args.inputs, args.out, overwrite=args.overwrite)
-    failures = len(planned.refused)
+    writing = _writing(args)
+    planned = plan(args.inputs, args.out, overwrite=args.overwrite,
+                   is_done=is_finished if args.resume else None)
     for sentence in planned.refused:
         print(f"deid run: {sentence}", file=sys.stderr)
-    jobs = planned.jobs[:args.limit]
-    if not jobs:
+    planned.jobs[:] = planned.jobs[:args.limit]
+    if not planned.jobs:
+        if planned.done and not planned.refused:
+            print(f"nothing is left to do; {len(planned.done)} inputs were finished before")
+            return 0
         return 2
-    pipeline = Pipeline(config)
-    pipeline.prepare()
+    _check_topics(planned, writing)
+    if args.dry_run:
+        return dry_run(planned, writing, args.out)
+    if args.preview:
+        return _preview(args, config, planned, writing)
+    return _process(args, config, planned, writing)
+
+
+def _writing(args: argparse.Namespace) -> Writing:
+    from deid_ros.media import TopicWishes, Writing
+    from deid_ros.media.topics import parse_topic_map
+
+    if args.crf is not None and not 0 <= args.crf <= 63:
+        raise ConfigError(f"--crf is {args.crf:g} but must be from 0 to 63.")
+    wishes = TopicWishes(frozenset(args.image_topic), frozenset(args.drop),
+                         frozenset(args.keep_unprocessed),
+                         dict(map(parse_topic_map, args.topic_map)))
+    return Writing(args.codec, args.crf, args.keep_audio, args.keep_metadata, wishes)
+
+
+def _check_topics(planned: Plan, writing: Writing) -> None:
+    """Refuse topics that no bag has: a misspelt --drop would keep what it names."""
+    from deid_ros.errors import MediaError
+
+    if not writing.topics.named:
+        return
+    from deid_ros.media.bags import Bag
+    present: set[str] = set()
+    for job in planned.jobs:
+        if job.is_bag:
+            try:
+                present |= set(Bag(job.source).topics())
+            except MediaError:
+                continue  # said when its turn comes
+    writing.topics.check(present)
+
+
+def _process(args: argparse.Namespace, config: Config, planned: Plan, writing: Writing) -> int:
+    from deid_ros.cli.progress import Bars
+    from deid_ros.media.files import beside
+    from deid_ros.media.resume import Run
+    from deid_ros.media.whole import sweep
+    from deid_ros.media.workers import Work, run_jobs
+    from deid_ros.pipeline import Pipeline
+
+    how = {"writing": dataclasses.asdict(writing), "limit": args.limit,
+           "consent": _pictures(args.keep_face)}
+    state = Run(_folder(args.out, planned), config, how=how, resume=args.resume)
+    # Errors of configuration come before anything is written.
+    work = Work(state.config, writing, overwrite=args.overwrite, limit=args.limit,
+                consenting=args.keep_face)
+    pipeline = Pipeline(state.config)
+    batch = work.batch(pipeline)
     if pipeline.makes_surrogates:
         _introduce(pipeline.matcher, args.certificate)
-
     start = time.monotonic()
-    covered: Counter[str] = Counter()
-    done = frames = withheld = 0
-    with tqdm(total=len(jobs), unit="file", desc="all", disable=None) as bar:
-        for job in jobs:
-            single = tqdm(unit="frame", desc=job.name, leave=False, disable=None)
+    with state:
+        if args.resume:
+            print(f"deid run: {len(planned.done)} inputs were finished before"
+                  + ("; the rest goes on as it was begun" if state.resumed else ""),
+                  file=sys.stderr)
+        sweep(path for job in planned.jobs for path in (job.target, *beside(job.target)))
+        with Bars(planned.jobs) as bars:
+            run_jobs(planned.jobs, work, bars.hear, workers=args.workers, batch=batch)
+        state.through()
+    bars.summary(args.out, planned, time.monotonic() - start)
+    return 1 if bars.failures or planned.refused else 0
 
-            def progress(count: int, total: int, shown: tqdm = single) -> None:
-                shown.total = total or None
-                shown.update(count - shown.n)
 
-            try:
-                outcome = process(job, pipeline, overwrite=args.overwrite, limit=args.limit,
-                                  progress=progress)
-            except DeidError as error:
-                failures += 1
-                bar.write(f"deid run: {error}", file=sys.stderr)
-            else:
-                done += 1
-                frames += outcome.frames
-                withheld += outcome.withheld
-                covered.update(outcome.covered)
-                failures += not outcome.faultless
-                for problem in outcome.problems:
-                    bar.write(f"deid run: {job.source}: {problem}", file=sys.stderr)
-            finally:
-                single.close()
-            bar.update()
-    _summary(args.out, done, len(jobs) + len(planned.refused), frames, withheld, covered,
-             time.monotonic() - start, len(planned.left_out))
-    return 1 if failures else 0
+def _folder(out: str, planned: Plan) -> Path:
+    """The folder of the outputs; that of a single one that was given a name."""
+    path = Path(out)
+    return path.parent if any(job.target == path for job in planned.jobs) else path
+
+
+def _pictures(folder: Path | None) -> list[str]:
+    """What decides who consented: names and SHA-256 of the pictures."""
+    from deid_ros.resources import sha256_of
+
+    if folder is None:
+        return []
+    return [f"{path.relative_to(folder)} {sha256_of(path)}"
+            for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def _preview(args: argparse.Namespace, config: Config, planned: Plan, writing: Writing) -> int:
+    from deid_ros.media.preview import preview
+    from deid_ros.media.workers import Work
+    from deid_ros.pipeline import Pipeline
+
+    pipeline = Pipeline(config)
+    Work(config, writing, consenting=args.keep_face).batch(pipeline)
+    path = _folder(args.out, planned) / "preview.png"
+    start = time.monotonic()
+    count, problems = preview(planned.jobs, pipeline, args.preview, path, writing=writing)
+    for sentence in problems:
+        print(f"deid run: {sentence}", file=sys.stderr)
+    rate = count / max(time.monotonic() - start, 1e-3)
+    print(f"{path}: {count} frames, each for itself, {rate:.1f} a second; in videos and bags, "
+          "where frames follow each other, it is quicker")
+    return 1 if problems else 0
 
 
 def _check_certificate(path: Path | None, config: Config) -> None:
-    from deid_ros.errors import ConfigError
-
     if path is None:
         return
     policy, replace = config["matcher"]["policy"], config["replacer"]["replace"]
@@ -137,15 +273,3 @@ def _introduce(matcher: Any, certificate: Path | None) -> None:
     if certificate is not None:
         certificate.write_text(json.dumps(words, indent=2) + "\n", encoding="utf-8")
         print(f"certificate: {certificate} written")
-
-
-def _summary(out: str, done: int, asked: int, frames: int, withheld: int,
-             covered: Counter[str], seconds: float, left_out: int) -> None:
-    by = ", ".join(f"{count} {name}" for name, count in covered.most_common())
-    parts = [f"{done} of {asked} inputs to {out}", f"{frames} frames in {seconds:.1f} s",
-             f"{covered.total()} faces covered" + (f" ({by})" if by else "")]
-    if withheld:
-        parts.append(f"{withheld} frames withheld")
-    if left_out:
-        parts.append(f"{left_out} other files left out")
-    print("; ".join(parts))

@@ -105,6 +105,17 @@ class VideoReader:
                 pixels = np.ascontiguousarray(np.rot90(pixels, turns))
             yield pixels, pts, frame
 
+    def samples(self, count: int) -> Iterator[np.ndarray]:
+        """Frames BGR uint8 (H, W, 3) from all over the video, at most ``count``."""
+        length = self._container.duration or 0
+        for number in range(count):
+            if length and number:
+                self._container.seek(int(length * number / count))
+            for frame in self._decoded():
+                pixels = _to_bgr(frame, self.colours(frame))
+                yield np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
+                break
+
     def colours(self, frame: av.VideoFrame) -> Colours:
         """How a frame's numbers mean colours; what is not said is as players assume."""
         matrix = int(frame.colorspace)

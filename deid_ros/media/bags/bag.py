@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
 import yaml
 
-from deid_ros.errors import MediaError
+from deid_ros.errors import FrameError, MediaError
+from deid_ros.media.bags.fields import image_in
 from deid_ros.media.bags.names import plan_topics
 from deid_ros.media.bags.scan import ZSTD_MAGIC, Scan, open_scan, zstd
-from deid_ros.media.topics import TopicPlan, TopicWishes
+from deid_ros.media.topics import PROCESS, TopicPlan, TopicWishes
 
 __all__ = ["Bag"]
 
@@ -180,3 +184,27 @@ class Bag:
             if not missing:
                 break
         yield from shown.values()
+
+    def samples(self, count: int, wishes: TopicWishes, *,
+                scratch: Path) -> Iterator[np.ndarray]:
+        """Frames BGR uint8 (H, W, 3) of its image topics in turn, from all over it."""
+        share = max(count // len(self.files), 1)
+        for number in range(0, len(self.files), max(len(self.files) // count, 1)):
+            scan = self.open(number, scratch=scratch)
+            try:
+                yield from islice(self._images(scan, wishes, share), min(share, count))
+            finally:
+                scan.close()
+
+    def _images(self, scan: Scan, wishes: TopicWishes, count: int) -> Iterator[np.ndarray]:
+        plans = {key: plan for key, plan in self.plan(scan, wishes).items()
+                 if plan.action == PROCESS}
+        total = sum(scan.counts.get(key, 0) for key in plans)
+        step, seen = max(total // count, 1), 0
+        for connection, _, data in scan.messages():
+            if connection in plans:
+                if seen % step == 0:
+                    with suppress(FrameError, zstd.ZstdError):
+                        yield image_in(self.unpacked(data), plans[connection].msgtype,
+                                       ros1=self.kind == "ros1").frame()
+                seen += 1

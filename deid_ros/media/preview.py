@@ -1,0 +1,105 @@
+"""A look at what will come out, before hours are spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from deid_ros.errors import DeidError, MediaError
+from deid_ros.media.batch import open_medium
+from deid_ros.media.files import IMAGE_SUFFIXES, Job
+from deid_ros.media.images import is_image
+from deid_ros.media.medium import Writing
+from deid_ros.media.whole import whole
+from deid_ros.pipeline import Pipeline
+
+__all__ = ["preview", "samples"]
+
+_WIDTH, _COLUMNS, _GAP = 400, 3, 6     # px, tiles, px
+
+
+def preview(jobs: Sequence[Job], pipeline: Pipeline, count: int, path: Path, *,
+            writing: Writing) -> tuple[int, list[str]]:
+    """Write a contact sheet of frames, made anonymous, from all over the inputs.
+
+    Every frame is taken for itself, so what a tracker adds is not on it.
+
+    Args:
+        count: frames on the sheet.
+        path: the picture to write, replaced if it exists.
+
+    Returns:
+        The number of frames on it, and what went wrong.
+
+    Raises:
+        MediaError: there is no frame to show.
+    """
+    tiles, problems = [], []
+    chosen = _spread(list(jobs), count)
+    for number, job in enumerate(chosen):
+        share = count // len(chosen) + (number < count % len(chosen))
+        try:
+            for index, pixels in enumerate(samples(job, share, path, writing)):
+                pipeline.reset(stream=f"{job.name}:{index}")
+                done = pipeline.process(pixels)
+                tiles.append(_tile(done.frame, f"{job.name}  {len(done.faces)} faces"))
+        except DeidError as error:
+            problems.append(str(error))
+    if not tiles:
+        raise MediaError("There is no frame for a preview." + "".join(f" {p}" for p in problems))
+    with whole(path, overwrite=True) as part:
+        part.write_bytes(cv2.imencode(".png", _sheet(tiles))[1].tobytes())
+    return len(tiles), problems
+
+
+def samples(job: Job, count: int, beside: Path, writing: Writing) -> Iterator[np.ndarray]:
+    """Frames BGR uint8 (H, W, 3) from all over an input.
+
+    Args:
+        beside: where something may be unpacked.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    if job.is_bag:
+        from deid_ros.media.bags import Bag
+        yield from Bag(job.source).samples(count, writing.topics, scratch=beside.parent)
+    elif job.source.suffix.lower() in IMAGE_SUFFIXES or is_image(job.source):
+        yield next(open_medium(job, beside, writing).frames()).pixels
+    else:
+        from deid_ros.media.videos import VideoReader
+        with VideoReader(job.source) as reader:
+            yield from reader.samples(count)
+
+
+def _spread(items: list[Job], count: int) -> list[Job]:
+    if len(items) <= count:
+        return items
+    return [items[round(i * (len(items) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def _tile(frame: np.ndarray, label: str) -> np.ndarray:
+    scale = _WIDTH / frame.shape[1]
+    size = (_WIDTH, max(round(frame.shape[0] * scale), 1))
+    tile = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    band = np.full((22, _WIDTH, 3), 32, np.uint8)
+    cv2.putText(band, label[-58:], (4, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.38, (230, 230, 230), 1,
+                cv2.LINE_AA)
+    return np.vstack([tile, band])
+
+
+def _sheet(tiles: list[np.ndarray]) -> np.ndarray:
+    columns = min(_COLUMNS, len(tiles))
+    rows = [tiles[i:i + columns] for i in range(0, len(tiles), columns)]
+    width = columns * (_WIDTH + _GAP) + _GAP
+    bands = []
+    for row in rows:
+        band = np.full((max(len(tile) for tile in row) + _GAP, width, 3), 255, np.uint8)
+        for i, tile in enumerate(row):
+            left = _GAP + i * (_WIDTH + _GAP)
+            band[_GAP:_GAP + len(tile), left:left + _WIDTH] = tile[:len(band) - _GAP]
+        bands.append(band)
+    return np.vstack(bands)
