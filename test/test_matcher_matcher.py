@@ -96,6 +96,19 @@ def test_who_comes_back_keeps_the_surrogate(gallery):
     assert not np.allclose(matcher.match([5], face, now=25.1)["code"][0], first)
 
 
+def test_who_comes_back_looking_another_way_is_known_by_a_later_chip(gallery):
+    matcher = Matcher(gallery, **RANDOM)
+    profile, frontal = faces("M", 2, 5)
+    code = matcher.match([1], profile[None], now=0.0)["code"][0]
+    matcher.match([1], frontal[None], now=1.0)      # a better chip of the same track
+    matcher.match([], np.zeros((0, DIMENSIONS)), now=2.0)
+    back = matcher.match([2], moved(frontal[None], 0.001), now=3.0)["code"][0]
+    np.testing.assert_array_equal(back, code)
+    for t in range(20):
+        matcher.match([2], faces("M", 1, 50 + t), now=4.0 + t)
+    assert len(matcher._memory.get("", 2).embeddings) == 4
+
+
 def test_two_in_view_never_share(gallery):
     for policy in ("independent", "nearest", "margin"):
         matcher = Matcher(gallery, **{**RANDOM, "policy": policy})

@@ -16,22 +16,29 @@ from deid_ros.matcher.policies import Mixture
 
 __all__ = ["Memory", "Person"]
 
+_VIEWS = 4      # embeddings kept of one person
+
 
 @dataclass(eq=False)
 class Person:
     """One person while remembered.
 
     Attributes:
-        embedding: (D,) of the first chip seen.
+        embeddings: (1.._VIEWS, D) of the chips seen: the first, and better ones.
         mixture: the surrogate identity given.
         distance: cosine distance of the nearest gallery identity.
         seen: when a track of theirs was last live (s).
     """
 
-    embedding: np.ndarray
+    embeddings: np.ndarray
     mixture: Mixture
     distance: float
     seen: float
+
+    def add_view(self, embedding: np.ndarray) -> None:
+        """Learn what the person looks like in another chip, (D,)."""
+        if len(self.embeddings) < _VIEWS:
+            self.embeddings = np.concatenate([self.embeddings, embedding[None]])
 
 
 class Memory:
@@ -87,8 +94,10 @@ class Memory:
                       if name == stream and known not in live)
         if not away or self.same <= 0:
             return None
-        faces = np.stack([self._people[stream, known].embedding for known in away])
-        distances = cosine_distances(embedding[None], faces)[0]
+        # Somebody who left in profile may come back facing the camera.
+        distances = np.array([cosine_distances(embedding[None],
+                                               self._people[stream, known].embeddings).min()
+                              for known in away])
         if distances.min() > self.same:
             return None
         person = self._people.pop((stream, away[int(distances.argmin())]))
