@@ -63,7 +63,8 @@ class FaceFinder:
         threshold: least score, 0..1; None: each back end's own.
         preset: how frames are searched, a key of ``presets.PRESETS``; None: once, as
             they are.
-        margin: the covered box grows by this part of its size on every side.
+        margin: the covered box grows by this part of its size, and two px, on every
+            side.
         cover: ``face``, or ``head``: the box takes in hair, ears and chin too.
         min_surrogate_px: faces whose long side is smaller are not trusted.
         carry_frames: frames for which a face that nothing sees stays covered.

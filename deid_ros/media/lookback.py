@@ -24,6 +24,7 @@ _GROWTH = 0.03          # of the box, per frame back, as for a face carried forw
 _SPEED_FRAMES = 4       # from so many frames of a new track its speed is known
 _FASTEST = 0.25         # of its size a frame: what is more is a jump, not a motion
 _MEMORY = 400e6         # bytes of waiting frames at most
+_FURTHEST = 12          # frames back: beyond, where a face was is anybody's guess
 
 
 @dataclass(slots=True)
@@ -50,13 +51,13 @@ class LookBack:
 
     Args:
         pipeline: what covers them.
-        frames: how many before its first a face is covered in; fewer where frames
-            are very large. A few more wait, until a new face's speed is known. With 0
+        frames: how many before its first a face is covered in, 12 at most; fewer where
+            frames are very large. A few more wait, until a new face's speed is known. With 0
             each comes out at once.
     """
 
     def __init__(self, pipeline: Pipeline, *, frames: int) -> None:
-        self._pipeline, self._frames = pipeline, max(int(frames), 0)
+        self._pipeline, self._frames = pipeline, min(max(int(frames), 0), _FURTHEST)
         self._waiting: deque[_Waiting] = deque()
         self._first = 0                       # index of the frame that waits longest
         self._highest = 0                     # track; ids only rise
