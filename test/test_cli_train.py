@@ -15,7 +15,8 @@ from deid_ros.cli import main
 pytest.importorskip("tensorflow")
 pytest.importorskip("onnx")
 
-SMALL = ["--batch", "4", "--precision", "float32", "--warm-up", "1", "--steps", "3"]
+SMALL = ["--batch", "4", "--precision", "float32", "--warm-up", "1", "--steps", "3",
+         "--student-faces", "4", "--student-steps", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -78,13 +79,15 @@ def test_interrupted_it_keeps_its_state_and_says_how_to_go_on(trained):
 
 
 def test_resumed_it_goes_on_to_the_end(trained):
-    folder, status, _, first = trained
+    folder, status, told, first = trained
     table = losses(folder / "work")
-    assert status == 0
+    assert status == 0 and "student: too few people to hold any out" in told
     assert [row[0] for row in table] == [1, 2, 3] and table[0] == first[0]
     assert np.isfinite(table).all()
     # After the warm-up there is somebody to fool.
-    assert table[0][3:] == [0, 0, 0, 0] and table[2][5] > 0
+    assert table[0][3:] == [0, 0, 0, 0, 0] and table[2][6] > 0
+    # And somebody to stay: what the student says.
+    assert table[2][5] > 0
 
 
 def test_everything_is_written(trained):
@@ -92,7 +95,8 @@ def test_everything_is_written(trained):
     assert {p.name for p in (folder / "m").iterdir()} == {
         "generator.keras", "generator.onnx", "face_space.npz"}
     work = {p.name for p in (folder / "work").iterdir()}
-    assert {"losses.csv", "losses.png", "sheet.png", "options.json"} <= work
+    assert {"losses.csv", "losses.png", "sheet.png", "options.json", "state.npz",
+            "student.npz", "student.keras"} <= work
     sheet = cv2.imread(str(folder / "work" / "sheet.png"))
     assert sheet.shape[0] > 2000 and sheet.std() > 30
 
@@ -127,7 +131,8 @@ def test_the_same_seed_gives_the_same_losses(trained, tmp_path):
     people = TrainingSet.load(next((folder / "work").glob("data-*.npz")))
     assert people.ids.tolist() == ["p0", "p1", "p2", "p3", "p4"]
     options = TrainingOptions(**load_options("generator", {
-        "batch": 4, "precision": "float32", "warm_up": 1, "steps": 3}))
+        "batch": 4, "precision": "float32", "warm_up": 1, "steps": 3,
+        "student_faces": 4, "student_steps": 2}))
     again = GeneratorTraining(people, tmp_path / "again", options)
     again.run(stop=lambda: again.step == 1)
     assert losses(tmp_path / "again")[0] == pytest.approx(losses(folder / "work")[0], rel=1e-3)

@@ -76,7 +76,7 @@ def draw_losses(table: Path, path: Path) -> None:
     names, values = rows[0], np.array(rows[1:], float).reshape(-1, len(rows[0]))
     if len(values) < 2:
         return
-    figure, axes = plt.subplots(2, 3, figsize=(12, 6), sharex=True)
+    figure, axes = plt.subplots(2, -(-(len(names) - 2) // 2), figsize=(12, 6), sharex=True)
     window = max(1, len(values) // 60)
     for axis, name, column in zip(axes.flat, names[2:], values.T[2:]):
         smooth = np.convolve(column, np.ones(window) / window, mode="valid")
