@@ -30,9 +30,12 @@ _ELSE = ("libx264", "libopenh264", "mpeg4")
 # What containers insist on.
 _ONLY = {"webm": ("libvpx-vp9", "libsvtav1", "libvpx"), "ogg": ("libtheora",),
          "mpeg": ("mpeg2video", "mpeg1video")}
-# Visually close to the input at a bearable size, and quick.
-_QUALITY = {"libx264": {"crf": "18", "preset": "veryfast"},
-            "libx265": {"crf": "20", "preset": "veryfast", "x265-params": "log-level=error"},
+# Visually close to the input at a bearable size, and quick. Without x264's 'mbtree', which
+# gives the same frames other bits now and then: a run that was cut off and resumed must
+# come to the same end.
+_QUALITY = {"libx264": {"crf": "18", "preset": "veryfast", "x264-params": "mbtree=0"},
+            "libx265": {"crf": "20", "preset": "veryfast",
+                        "x265-params": "log-level=error:pools=none:frame-threads=1"},
             "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6"},
             "libvpx": {"crf": "10", "b": "4M", "deadline": "realtime", "cpu-used": "6"},
             "libsvtav1": {"crf": "26", "preset": "10"}}

@@ -1,0 +1,161 @@
+"""Runs that are cut off come to the same end, and never show a face meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from bag_support import FACE, SIZE, Maker, pixels, read_bag, write_bag
+from killed_runs import final_files
+from sample_faces import FakeExtractor, FakeFinder, FakeGenerator, make_face
+from test_media_videos import read, write
+
+from deid_ros import pipeline as module
+from deid_ros.cli import main
+from deid_ros.media.resume import STATE
+
+HERE = Path(__file__).parent
+
+
+def archive(folder: Path) -> Path:
+    """Pictures, a video and two bags with the face; ``secret`` is what lies under it."""
+    folder.mkdir()
+    picture = pixels(3).reshape(SIZE[1], SIZE[0], 3)
+    for i in range(3):
+        cv2.imwrite(str(folder / f"{i}.bmp"), picture)
+    write(folder / "clip.mp4", range(0, 480, 40), size=SIZE)
+    make = Maker(False)
+    raw = [("/camera", "sensor_msgs/msg/Image", 10**9 * (i + 1), make.image(i + 1, 3, "bgr8"))
+           for i in range(16)]
+    for name, kind in (("a", "mcap"), ("b", "sqlite")):
+        write_bag(folder / name, kind, raw)
+    x, y = int(FACE[0]), int(FACE[1])
+    (folder.parent / "secret").write_bytes(picture[y, x - 8:x + 8].tobytes())
+    for path in (folder / "a" / "a.mcap", folder / "b" / "b.db3"):
+        assert (folder.parent / "secret").read_bytes() in path.read_bytes()
+    return folder
+
+
+def test_killed_at_twenty_moments_and_resumed(tmp_path):
+    source, out, whole = archive(tmp_path / "in"), tmp_path / "out", tmp_path / "whole"
+    out.mkdir()
+    environment = os.environ | {"PYTHONPATH": f"{HERE}:{HERE.parent}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, HERE / "killed_runs.py", source, out, "20", "0.3"],
+                          env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    uninterrupted = subprocess.run(
+        [sys.executable, "-c", "import sys, os, killed_runs as k; sys.exit(os.waitpid("
+         "k.run(*sys.argv[1:]), 0)[1])", source, whole], env=environment, timeout=60)
+    assert uninterrupted.returncode == 0
+    assert sorted(p.relative_to(out) for p in out.rglob("*")) == sorted(
+        p.relative_to(whole) for p in whole.rglob("*"))
+    for path in final_files(out):
+        other = whole / path.relative_to(out)
+        if path.suffix == ".mp4":
+            assert read(path)[0] == read(other)[0]
+            assert all(np.array_equal(a, b) for a, b in zip(read(path)[1], read(other)[1],
+                                                            strict=True))
+        elif path.suffix in (".mcap", ".db3"):
+            assert read_bag(path)[0] == read_bag(other)[0]
+        elif path.suffix in (".bmp", ".jsonl"):
+            assert path.read_bytes() == other.read_bytes()
+
+
+class Interrupts(FakeFinder):
+    """Ends the run at its n-th frame."""
+
+    def __init__(self, at):
+        super().__init__(make_face((60, 50), 50))
+        self.left = at
+
+    def find(self, frame, *, stamp_ns=0):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+        return super().find(frame)
+
+
+@pytest.fixture
+def draws(tmp_path, monkeypatch):
+    """Pictures, and a matcher that notes the key it was made with; the rest are stand-ins."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    for i in range(4):
+        cv2.imwrite(f"in/{i}.png", np.random.default_rng(i).integers(0, 255, (100, 120, 3),
+                                                                    np.uint8))
+    keys = []
+
+    class Matcher:
+        introduction, policy = "", type("P", (), {"name": "independent"})
+
+        def match(self, tracks, embeddings, **_):
+            from deid_ros.faces import match_dtype
+            found = np.zeros(len(tracks), match_dtype(2))
+            found["track_id"] = tracks
+            return found
+
+    init = module.Pipeline.__init__
+
+    def made(self, config, **stages):
+        keys.append(config["matcher"]["key"])
+        init(self, config, **({"finder": Interrupts(made.at), "extractor": FakeExtractor(),
+                               "matcher": Matcher(), "generator": FakeGenerator()} | stages))
+    made.at = 3
+    monkeypatch.setattr(module.Pipeline, "__init__", made)
+    return keys, made
+
+
+def test_the_key_outlives_an_interrupted_run_and_not_a_finished_one(tmp_path, draws, capsys):
+    keys, made = draws
+    assert main(["run"]) == 130
+    state = tmp_path / "out" / STATE
+    assert state.stat().st_mode & 0o777 == 0o600
+    assert set(json.loads(state.read_text())) == {"settings", "key_given", "key"}
+    assert sorted(p.name for p in Path("out").glob("*.png")) == ["0.png", "1.png"]
+    first = [Path(f"out/{i}.png").read_bytes() for i in range(2)]
+    made.at = 0
+    assert main(["run", "--resume"]) == 0
+    assert "2 inputs were finished before; the rest goes on" in capsys.readouterr().err
+    assert keys[0] == keys[1] and len(keys[0]) == 64
+    assert first == [Path(f"out/{i}.png").read_bytes() for i in range(2)]
+    assert len(list(Path("out").glob("*.png"))) == 4 and not state.exists()
+    assert keys[0] not in "".join(p.read_text() for p in Path("out").glob("*.json*"))
+    assert main(["run", "--resume"]) == 0
+    assert "nothing is left to do" in capsys.readouterr().out
+    assert main(["run"]) == 2
+
+
+@pytest.mark.parametrize("words", [["--mix", "3"], ["--key", "mine"], ["--crf", "9"],
+                                   ["--drop", "/x"], ["--limit", "3"]])
+def test_other_settings_do_not_take_up_a_run(draws, capsys, words):
+    assert main(["run"]) == 130
+    capsys.readouterr()
+    assert main(["run", "--resume", *words]) == 2
+    err = capsys.readouterr().err
+    assert "other settings" in err or "No bag has the topic" in err
+
+
+def test_an_output_that_was_changed_is_not_taken_for_finished(draws, capsys):
+    _, made = draws
+    made.at = 0
+    assert main(["run"]) == 0
+    Path("out/1.png").write_bytes(b"mine")
+    assert main(["run", "--resume"]) == 2
+    assert "out/1.png exists already" in capsys.readouterr().err
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path, draws, capsys):
+    import fcntl
+    (tmp_path / "out").mkdir()
+    with open(tmp_path / "out" / STATE, "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert main(["run"]) == 2
+    assert "Another run is writing to out" in capsys.readouterr().err
+
+
