@@ -68,11 +68,11 @@ if __name__ == "__main__":
         for path in Path(out).rglob("*"):
             if path.is_file() and secret in path.read_bytes():
                 sys.exit(f"{path} shows the face after kill {killed}")
-        names = {str(path) for path in final_files(Path(out))}
+        names = {path.name for path in Path(out).iterdir() if not path.name.startswith(".")}
         for name in sorted(names):
-            if Path(name).parent == Path(out) and not name.endswith((".json", ".jsonl")):
-                if not {name + ".manifest.json", name + ".faces.jsonl"} <= names:
-                    sys.exit(f"{name} has no evidence after kill {killed}")
+            if (not name.endswith((".json", ".jsonl"))
+                    and not {name + ".manifest.json", name + ".faces.jsonl"} <= names):
+                sys.exit(f"{name} has no evidence after kill {killed}")
         if not os.WIFSIGNALED(status):
             # It was quicker: what is finished is taken away again.
             for path in sorted(final_files(Path(out)))[:6]:

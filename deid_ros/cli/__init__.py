@@ -24,7 +24,8 @@ from deid_ros.errors import DeidError
 __all__ = ["COMMANDS", "DEBUG_VARIABLE", "main"]
 
 #: The commands in the order of the help; those whose module exists are offered.
-COMMANDS = ("run", "pipeline", "db", "train", "generate", "evaluate", "bench", "models", "demo")
+COMMANDS = ("run", "verify", "pipeline", "db", "train", "generate", "evaluate", "bench", "models",
+            "demo")
 
 #: Set to anything, errors show their traceback.
 DEBUG_VARIABLE = "DEID_DEBUG"
@@ -42,9 +43,12 @@ EXAMPLES = {
     "run": """\
   deid run photos/ -o out/           every picture of a folder, without ROS
   deid run clip.mp4 -o out/          a video
-  deid run photos/ --replace blur    cover with blur instead of another face
-  deid run photos/ --policy k_same --enrolled staff.npz --k 3
-                                     at least 3 enrolled people share a surrogate
+  deid run bag/ -o out/              a rosbag, ROS 2 or ROS 1
+  deid run archive/ -o out/ --dry-run
+                                     what would be done with everything in a folder
+""",
+    "verify": """\
+  deid verify out/                   is there a face that was never covered?
 """,
     "pipeline": """\
   deid pipeline                      the live ROS 2 pipeline, from /camera/image_raw
