@@ -178,3 +178,17 @@ def test_growing_through_the_least_size_changes_once(mesh, astronaut):
         detector.boxes = [FACE * scale + [160, 120, 0, 0]]
         trusted.append(int(finder.find(frame, stamp_ns=1 + t * 33_000_000).faces[0]["trusted"]))
     assert trusted[-1] == 1 and np.abs(np.diff(trusted)).sum() <= 1, trusted
+
+
+@pytest.mark.parametrize("noise", [0.0, 3.0])
+def test_a_face_that_stands_still_does_not_tremble(mesh, astronaut, noise):
+    # Every pass of the cycle has boxes of its own; the face must not follow them.
+    finder = FaceFinder(detector="centerface", preset="balanced", mesh=mesh, **OPTIONS)
+    rng = np.random.default_rng(0)
+    centers = []
+    for t in range(14):
+        frame = np.clip(astronaut + rng.normal(0, noise, astronaut.shape), 0, 255).astype(np.uint8)
+        face = finder.find(frame, stamp_ns=1 + t * 33_000_000).faces[0]
+        centers.append(face["center"].copy())
+    steps = np.hypot(*np.diff(centers, axis=0).T)
+    assert steps.mean() < 0.15 and steps[2:].max() < 0.3, steps      # the jaw is 92 px wide

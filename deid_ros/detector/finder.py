@@ -11,7 +11,7 @@ from deid_ros.detector.boxes import iou, unite
 from deid_ros.detector.chips import cut_chips, prepare_chips
 from deid_ros.detector.clock import CutDetector, FrameClock
 from deid_ros.detector.interfaces import Detector
-from deid_ros.detector.mesh import FaceMesh, mesh_squares
+from deid_ros.detector.mesh import FaceMesh, mesh_squares, squares_differ
 from deid_ros.detector.runtime import check_frame
 from deid_ros.detector.searcher import Searcher, create_searcher
 from deid_ros.detector.smoothing import MeshSmoother
@@ -32,6 +32,7 @@ _SURE, _PATIENT, _AGAIN, _GRACE = 0.5, 3, 2, 4
 _SLACK = 2.0             # px on every side: half a cell of a detector's answer
 # Mesh and detection must overlap by this much (IoU) to be of the same face.
 _AGREE = 0.35
+_STILL = 0.5             # of the mesh's tolerance: a face that moved less is seen as before
 _SAME_PLACE = 0.5        # IoU of a face that lives through a cut
 _MAX_YAW = 80.0          # degrees: beyond, half of the mesh is guesswork
 # A better chip is cut when the first was poor, and no more often than this.
@@ -138,12 +139,16 @@ class FaceFinder:
             tracks.append(known[index] if index >= 0 else tracker.add(row["box"], row["score"]))
         meshes, confidence = self._locate(frame, detections, tracks, missed)
         for i, (row, track) in enumerate(zip(detections, tracks, strict=True)):
-            expected = track.center
+            expected, velocity = track.center, track.velocity
+            known = track.mesh.copy() if track.confidence else None
             if not fresh[i]:
                 tracker.hit(track, row["box"], row["score"], frames)
             track.angle = float(row["angle"])
             self._take_mesh(track, meshes[i], float(confidence[i]), row["box"], seconds,
                             shift=track.center - expected)
+            if known is not None and track.confidence:
+                # Boxes differ from pass to pass and would shake a face that stands still.
+                track.steer(velocity, (track.mesh - known)[:, :2].mean(axis=0), frames)
         for i, track in enumerate(missed, start=len(tracks)):
             box = mesh_box(meshes[i])
             held = confidence[i] >= _TRUSTED and iou(box, track.box)[0, 0] > _AGREE
@@ -191,6 +196,12 @@ class FaceFinder:
         for i, track in enumerate([*tracks, *missed]):
             if track.mesh is not None and track.confidence >= _TRUSTED:
                 square = mesh_squares(track.mesh[None])[0]
+                # From another square the network gives other points, and another square
+                # next time: a face that stays is seen in the one it was seen in.
+                if track.square is not None and not squares_differ(
+                        track.square[None], square[None], part=_STILL)[0]:
+                    square = track.square
+                track.square = square
                 # The box just seen is the better guide where the two differ.
                 middle = rows["box"][i, :2] + rows["box"][i, 2:] / 2
                 if np.hypot(*(square[:2] - middle)) < 0.2 * square[2]:

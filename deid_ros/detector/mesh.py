@@ -19,7 +19,7 @@ import numpy as np
 from deid_ros.detector.runtime import tflite_interpreter
 from deid_ros.faces import DETECTION
 
-__all__ = ["MESH_POINTS", "FaceMesh", "crop_square", "mesh_squares"]
+__all__ = ["MESH_POINTS", "FaceMesh", "crop_square", "mesh_squares", "squares_differ"]
 
 MESH_POINTS = 468
 
@@ -83,7 +83,7 @@ class FaceMesh:
             meshes[i], confidence[i] = self._run(frame, seen[i])
             for _ in range(_LOOKS - 1):
                 square = mesh_squares(meshes[i:i + 1])
-                if not _differ(seen[i:i + 1], square)[0]:
+                if not squares_differ(seen[i:i + 1], square)[0]:
                     break
                 mesh, score = self._run(frame, square[0])
                 # A second square that lost the face (it drifted off) is not kept.
@@ -144,12 +144,16 @@ def mesh_squares(meshes: np.ndarray) -> np.ndarray:
                             np.degrees(angle)]).astype(np.float32)
 
 
-def _differ(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """bool (N,): whether two sets of squares would show the network something else."""
+def squares_differ(first: np.ndarray, second: np.ndarray, *, part: float = 1.0) -> np.ndarray:
+    """bool (N,): whether two sets of squares (N, 4) would show the network something else.
+
+    ``part`` of the usual tolerance.
+    """
     shift = np.hypot(*(second[:, :2] - first[:, :2]).T) / first[:, 2]
     growth = second[:, 2] / first[:, 2]
     turn = np.abs((second[:, 3] - first[:, 3] + 180.0) % 360.0 - 180.0)
-    return (shift > _SHIFT) | (growth > _GROWTH) | (growth < 1 / _GROWTH) | (turn > _TURN)
+    return ((shift > part * _SHIFT) | (np.abs(np.log(growth)) > part * np.log(_GROWTH))
+            | (turn > part * _TURN))
 
 
 def crop_square(frame: np.ndarray, square: np.ndarray, size: int) -> np.ndarray:

@@ -43,6 +43,7 @@ class Track:
     lost: int = 0            # frames since detector or mesh saw it
     mesh: np.ndarray | None = None        # latest raw mesh, or moved with the track
     steady: np.ndarray | None = None      # the same, smoothed
+    square: np.ndarray | None = None      # (4,), in which the mesh network saw it
     confidence: float = 0.0
     trusted: bool = False
     good: int = 0            # meshes in a row that could carry a surrogate
@@ -79,6 +80,10 @@ class Track:
         size = self.box[2:] + _SIZE * (box[2:] - self.box[2:])
         center = self.center + _PLACE * rest
         self.box = np.concatenate([center - size / 2, size])
+
+    def steer(self, velocity: np.ndarray, rest: np.ndarray, frames: float) -> None:
+        """Take the motion from ``rest`` (2,) px by which a prediction with ``velocity`` failed."""
+        self.velocity = velocity + _VELOCITY * rest / max(frames, 0.25)
 
     def grow(self, frames: float) -> None:
         """Widen the box of a carried face: the less is known, the more is covered."""
