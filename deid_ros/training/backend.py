@@ -63,7 +63,7 @@ class Engine:
         if self.name == "tensorflow":
             import tensorflow as tf
 
-            return tf.function(step, reduce_retracing=True)
+            return tf.function(step, reduce_retracing=True, autograph=False)
         import jax
 
         def pure(values: list, *batch: Any) -> tuple[Any, list]:

@@ -1,10 +1,17 @@
-"""OFFLINE: a trained Keras network as the ONNX file that the live path runs."""
+"""OFFLINE: a trained Keras network as the ONNX file that the live path runs.
+
+The conversion reads a graph of TensorFlow. A network that was trained with JAX is
+loaded by a second process there (``python -m deid_ros.training.export``).
+"""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +20,7 @@ from deid_ros.errors import TrainingError
 __all__ = ["export_generator"]
 
 
-def export_generator(model: object, path: Path, *, tolerance: float = 0.02) -> None:
+def export_generator(model: Any, path: Path, *, tolerance: float = 0.02) -> None:
     """Write ``path`` and check that ONNX Runtime computes what Keras does.
 
     Args:
@@ -22,7 +29,8 @@ def export_generator(model: object, path: Path, *, tolerance: float = 0.02) -> N
         tolerance: largest difference allowed in an output of -1..1.
 
     Raises:
-        TrainingError: the exported network differs from the trained one.
+        TrainingError: the exported network differs from the trained one, or TensorFlow
+            cannot convert it.
     """
     import onnxruntime
 
@@ -32,7 +40,7 @@ def export_generator(model: object, path: Path, *, tolerance: float = 0.02) -> N
         inputs = [rng.normal(0, 0.1, (2, *spec.shape[1:])).astype(np.float32)
                   for spec in model.inputs]
         expected = np.asarray(model(inputs if len(inputs) > 1 else inputs[0], training=False))
-        model.export(str(draft), format="onnx", verbose=False)
+        _convert(model, draft)
         _shrink(draft)
         session = onnxruntime.InferenceSession(str(draft), providers=["CPUExecutionProvider"])
         names = [entry.name for entry in session.get_inputs()]
@@ -42,6 +50,25 @@ def export_generator(model: object, path: Path, *, tolerance: float = 0.02) -> N
             raise TrainingError(f"The exported {path.name} differs from the trained network by "
                                 f"{gap:.3f}, at most {tolerance} is allowed; it was not kept.")
         os.replace(draft, path)
+
+
+def _convert(model: Any, path: Path) -> None:
+    """Write ``path``; with Keras on TensorFlow here, or else in another process."""
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        model.export(str(path), format="onnx", verbose=False)
+        return
+    kept = path.with_suffix(".keras")
+    model.save(kept)
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, str(kept), str(path)], capture_output=True, text=True,
+        env={**os.environ, "KERAS_BACKEND": "tensorflow",
+             "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)})
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
+        raise TrainingError(f"{path.name} could not be written ({last}); TensorFlow and tf2onnx "
+                            "convert the network: pip install 'deid_ros[train]'.")
 
 
 def _shrink(path: Path) -> None:
@@ -68,3 +95,15 @@ def _shrink(path: Path) -> None:
                                   to=onnx.TensorProto.FLOAT)):
         graph.node.insert(0, node)
     onnx.save(model, str(path))
+
+
+if __name__ == "__main__":
+    import keras
+
+    import deid_ros.generator.network  # noqa: F401  its layers
+
+    network = keras.models.load_model(sys.argv[1], compile=False)
+    # Keras exports what has been called once.
+    zeros = [np.zeros((1, *spec.shape[1:]), np.float32) for spec in network.inputs]
+    network(zeros if len(zeros) > 1 else zeros[0])
+    _convert(network, Path(sys.argv[2]))

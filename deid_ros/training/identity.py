@@ -95,7 +95,8 @@ class IdentityLoss:
         """
         from keras import ops
 
-        small = ops.average_pool(textures, textures.shape[1] // SIDE)
+        part = textures.shape[1] // SIDE
+        small = ops.average_pool(textures, part, strides=part)
         shapes = ops.convert_to_tensor(codes[:, self._split:])
         guess = self._student([small, shapes], training=False) - self._mean
         guess = ops.normalize(guess, axis=-1)
