@@ -22,7 +22,9 @@ __all__ = ["register", "run"]
 GENERATOR = """\
 Train the generator on a folder of portraits, one person each: textures and shapes
 are taken from the portraits, a network learns to make them from identity codes and
-expressions. Writes OUTPUT, the same network as .onnx, which the live path runs, and
+expressions. A small student of dlib's extractor watches that a blend stays the same
+person in every expression and becomes none of those in it (--identity 0: without).
+Writes OUTPUT, the same network as .onnx, which the live path runs, and
 face_space.npz beside them; a gallery must be built with the three: deid db build."""
 
 EXTRACTOR = """\
@@ -36,6 +38,8 @@ examples:
 {examples}
 The work folder holds the state to resume from, losses.csv, losses.png{more}.
 Ctrl-C saves the state and ends; --resume goes on, with the options it was begun with.
+KERAS_BACKEND=jax trains with JAX (pip install jax) instead of TensorFlow, for a GPU
+that JAX knows; on a CPU TensorFlow is faster. A run begun with one goes on with the other.
 """
 
 _EXAMPLES = {
@@ -170,6 +174,8 @@ def _generator(args: argparse.Namespace, options: dict[str, Any]) -> int:
     print(f"{len(portraits)} portraits of {len(people)}")
     training = GeneratorTraining(portraits, args.work, TrainingOptions(**options),
                                  resume=args.resume)
+    if training.student:
+        print(training.student)
     if not _run(training, args, options["steps"]):
         return 130
     network = training.averaged()
