@@ -19,7 +19,8 @@ from deid_ros.parameters import PARAMETERS
 __all__ = ["BENCHES", "register", "run"]
 
 #: The benches in the order of the help; those whose module exists are offered.
-BENCHES = ("pipeline", "generator", "recall", "sizes", "consistency", "ros", "faults", "soak")
+BENCHES = ("pipeline", "generator", "recall", "sizes", "consistency", "media", "ros",
+           "faults", "soak")
 
 _DESCRIPTION = """\
 Measure speed, and what is found. Judge speed by CPU time and by ratios within one

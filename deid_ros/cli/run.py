@@ -196,7 +196,7 @@ def _process(args: argparse.Namespace, config: Config, planned: Plan, writing: W
     state = Run(_folder(args.out, planned), config, how=how, resume=args.resume)
     # Errors of configuration come before anything is written.
     work = Work(state.config, writing, overwrite=args.overwrite, limit=args.limit,
-                consenting=args.keep_face)
+                consenting=args.keep_face, key_given=state.given)
     pipeline = Pipeline(state.config)
     batch = work.batch(pipeline)
     if pipeline.makes_surrogates:

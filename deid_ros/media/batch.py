@@ -33,13 +33,16 @@ class Batch:
         writing: how outputs are written.
         overwrite: whether outputs may exist already.
         limit: frames of each input at most.
+        key_given: whether a key of the configuration is one that the user knows.
     """
 
     def __init__(self, pipeline: Pipeline, *, writing: Writing | None = None,
-                 overwrite: bool = False, limit: int | None = None) -> None:
+                 overwrite: bool = False, limit: int | None = None,
+                 key_given: bool = True) -> None:
         self._pipelines = [pipeline]
         self._config: Config = pipeline.config
         self._writing, self._overwrite, self._limit = writing or Writing(), overwrite, limit
+        self._key_given = key_given
         self._papers: tuple[dict[str, Any], dict[str, Any]] | None = None
 
     def process(self, job: Job, progress: Progress | None = None) -> Outcome:
@@ -72,6 +75,8 @@ class Batch:
     def _on_paper(self) -> tuple[dict[str, Any], dict[str, Any]]:
         if self._papers is None:
             self._papers = tool_of(self._config), settings_of(self._config)
+            if not self._key_given:
+                self._papers[1]["matcher"]["key"] = "random"
         return self._papers
 
     def _run(self, medium: Medium, name: str, log: FaceLog,

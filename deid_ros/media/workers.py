@@ -42,7 +42,8 @@ class Event:
 class Work:
     """How inputs are processed, the same for all of them.
 
-    ``consenting``: a folder with pictures of those who consented.
+    ``consenting``: a folder with pictures of those who consented; ``key_given``: whether
+    the user knows the key of the random draws.
     """
 
     config: Config
@@ -50,6 +51,7 @@ class Work:
     overwrite: bool = False
     limit: int | None = None
     consenting: Path | None = None
+    key_given: bool = True
 
     def batch(self, pipeline: Pipeline | None = None) -> Batch:
         """The batch that does it, its models loaded.
@@ -62,7 +64,8 @@ class Work:
         if self.consenting is not None:
             from deid_ros.media.consent import Consent
             pipeline.consent = Consent.of_folder(self.consenting, pipeline)
-        return Batch(pipeline, writing=self.writing, overwrite=self.overwrite, limit=self.limit)
+        return Batch(pipeline, writing=self.writing, overwrite=self.overwrite, limit=self.limit,
+                     key_given=self.key_given)
 
 
 def run_jobs(jobs: Sequence[Job], work: Work, tell: Callable[[Event], None], *, workers: int,

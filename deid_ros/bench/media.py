@@ -1,0 +1,172 @@
+"""``deid bench media``: a video from file to file, beside the tool ``deface``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from deid_ros.bench.machine import Usage, machine_line
+from deid_ros.bench.pipeline import size_of
+from deid_ros.config import Config
+from deid_ros.errors import ConfigError, DeidError
+
+__all__ = ["DESCRIPTION", "EXAMPLES", "HELP", "PARAMETERS", "WAYS", "add_options", "measure",
+           "text", "work"]
+
+HELP = "a video from file to file, beside the tool deface"
+
+DESCRIPTION = """\
+Time whole programs on one composed clip, decoding and encoding included: this one with
+CenterFace once a frame at full size, with preset fast and as configured, and the tool
+'deface' with ONNX Runtime where its command is installed, which finds faces with the same
+CenterFace at the same size and blurs them. Each runs on a short and a long clip, and the
+difference counts, so that starting up does not; they take turns, so that what else the
+machine does troubles all alike."""
+
+EXAMPLES = """\
+examples:
+  deid bench media                   at 640x480, two faces
+  deid bench media --deface ~/scratch/bin/deface --frames 400
+                                     with deface from another environment
+"""
+
+PARAMETERS = (("replacer", "replace"), ("detector", "preset"))
+
+#: What is timed: name -> the preset, '' for CenterFace alone, once a frame.
+WAYS = {"same detector": "", "preset fast": "fast", "as configured": None}
+#: What is asked for: times the frames a second of deface.
+GOALS = {"same detector": 1.5, "preset fast": 2.5}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What is measured."""
+    parser.add_argument("--size", type=size_of, default=(640, 480), metavar="WxH",
+                        help="of the clip, px [640x480]")
+    parser.add_argument("--faces", type=int, default=2, metavar="N", help="in every frame [2]")
+    parser.add_argument("--frames", type=int, default=180, metavar="N",
+                        help="that are counted, of the long clip beyond the short one [180]")
+    parser.add_argument("--rounds", type=int, default=2, metavar="N",
+                        help="how often each program runs; the best counts [2]")
+    parser.add_argument("--deface", metavar="FILE", help="deface's command [the one on the PATH]")
+
+
+def work(source: str, target: str, preset: str | None, config: Config) -> None:
+    """Make one clip anonymous, as ``deid run`` does; for a process of its own."""
+    from deid_ros.detector import FaceFinder, create_detector
+    from deid_ros.media import Job, process
+    from deid_ros.pipeline import Pipeline
+
+    stages = {}
+    options = config["detector"]
+    if preset == "":
+        stages["finder"] = FaceFinder(
+            detector=create_detector(["centerface"], threshold=options["threshold"]),
+            margin=options["margin"], min_surrogate_px=options["min_surrogate_px"],
+            carry_frames=options["carry_frames"], extractor=options["extractor"])
+    elif preset:
+        options["preset"] = preset
+    process(Job(Path(source), Path(target), "clip"), Pipeline(config, **stages))
+
+
+def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
+    """Run the bench.
+
+    Returns:
+        ``ways``: for each, ``fps``, ``cpu_ms`` (a frame); for ours also ``ratio`` and
+        ``cpu_ratio`` to deface, where it is installed; ``deface`` its path; ``machine``.
+
+    Raises:
+        DeidError: an option out of range; a program failed.
+    """
+    if not 8 <= args.frames <= 100_000 or not 1 <= args.rounds <= 20:
+        raise ConfigError("--frames must be from 8 to 100000 and --rounds from 1 to 20.")
+    command = shutil.which(args.deface or "deface")
+    if args.deface and command is None:
+        raise ConfigError(f"There is no command {args.deface}; check the path.")
+    usage = Usage()
+    best: dict[str, tuple[float, float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        short = max(args.frames // 6, 8)
+        clips = {n: _clip(folder / f"{n}.mp4", n, args) for n in (short, short + args.frames)}
+        for _ in range(args.rounds):
+            for way in [*(["deface"] if command else []), *WAYS]:
+                spent = [_time(way, clip, folder, config, command) for clip in clips.values()]
+                wall, cpu = (spent[1][i] - spent[0][i] for i in range(2))
+                if wall > 0 and (way not in best or wall < best[way][0]):
+                    best[way] = wall, cpu
+    ways: dict[str, dict[str, Any]] = {
+        way: {"fps": args.frames / wall, "cpu_ms": 1e3 * cpu / args.frames}
+        for way, (wall, cpu) in best.items()}
+    if "deface" in ways:
+        for way in WAYS:
+            ways[way]["ratio"] = ways[way]["fps"] / ways["deface"]["fps"]
+            ways[way]["cpu_ratio"] = ways["deface"]["cpu_ms"] / ways[way]["cpu_ms"]
+    return {"bench": "media", "size": list(args.size), "faces": args.faces, "frames": args.frames,
+            "replace": config["replacer"]["replace"], "preset": config["detector"]["preset"],
+            "deface": command, "ways": ways, "machine": usage.spent().machine()}
+
+
+def _clip(path: Path, count: int, args: argparse.Namespace) -> Path:
+    from deid_ros.bench.scene import frames_of
+    from deid_ros.media.clips import write_clip
+
+    frames = frames_of(*args.size, args.faces)
+    write_clip(path, (frames[i % len(frames)] for i in range(count)), fps=30)
+    return path
+
+
+def _time(way: str, clip: Path, folder: Path, config: Config,
+          command: str | None) -> tuple[float, float]:
+    """Seconds and CPU seconds of one program on one clip."""
+    target = folder / "out.mp4"
+    for path in folder.glob("out.mp4*"):
+        path.unlink()
+    if way == "deface":
+        words = [str(command), str(clip), "-o", str(target), "--backend", "onnxrt"]
+    else:
+        code = ("import sys, json; from deid_ros.bench.media import work; "
+                "work(*json.loads(sys.argv[1]))")
+        words = [sys.executable, "-c", code,
+                 json.dumps([str(clip), str(target), WAYS[way], config])]
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(words, capture_output=True, text=True, check=False,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join(
+                              path for path in sys.path if path)} if way != "deface" else
+                          {k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode or not target.is_file():
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise DeidError(f"'{way}' failed ({last[:200]}); try its command on a clip of yours.")
+    return wall, (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
+
+
+def text(result: dict[str, Any]) -> str:
+    """For people."""
+    width, height = result["size"]
+    lines = [f"{result['frames']} frames of {width}x{height} with {result['faces']} faces, "
+             f"decoding and encoding included; ours: {result['replace']}, configured preset: "
+             f"{result['preset']}",
+             f"{'':<16}{'frames/s':>10}{'CPU ms/frame':>14}"]
+    for way, found in result["ways"].items():
+        lines.append(f"{way:<16}{found['fps']:>10.1f}{found['cpu_ms']:>14.1f}")
+    if result["deface"] is None:
+        lines.append("deface is not installed here; bring it into an environment of its own and "
+                     "name it with --deface")
+    else:
+        for way in WAYS:
+            found = result["ways"][way]
+            goal = f", asked for: {GOALS[way]}" if way in GOALS else ""
+            lines.append(f"ratio to deface, {way}: {found['ratio']:.2f} times its frames a second "
+                         f"(CPU time: {found['cpu_ratio']:.2f} times less{goal})")
+    lines.append(machine_line(result["machine"]))
+    return "\n".join(lines)
