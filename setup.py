@@ -77,7 +77,12 @@ setup(
         "scipy>=1.11,<2",
         "ai-edge-litert>=1.2,<3",
         "dlib-bin>=19.24",
-        "rosbags>=0.10.4,<0.12",
+        # 0.11: its quality-of-service parser and SQLite by apsw, which bags are read with.
+        "rosbags>=0.11,<0.12",
+        # What rosbags reads its files with, and so is there with it; used directly too.
+        "apsw>=3.40",
+        "lz4>=4",
+        "backports.zstd>=1; python_version < '3.14'",
         "av>=12",
         "Pillow>=9.4",
         "PyYAML>=5.4,<7",
