@@ -46,6 +46,9 @@ OVAL = np.array([
     109,
 ])
 
+# The part of it above the ears; below runs the jaw of the iBUG order.
+_FOREHEAD = np.array([162, 21, 54, 103, 67, 109, 10, 338, 297, 332, 284, 251, 389])
+
 # Points that hardly move with the expression: they carry the pose.
 _RIGID = np.array([
     10, 338, 109, 297, 67, 332, 103, 284, 54, 251, 21, 389, 162, 356, 127, 454, 234,
@@ -224,13 +227,13 @@ def patch_sizes(squares: np.ndarray) -> np.ndarray:
 def face_hull(face: np.ndarray) -> np.ndarray:
     """The outline of one face in the frame: float32 (n, 2) px, convex, clockwise.
 
-    It holds the landmarks and the mean face's outline at this face's pose, so the
-    forehead up to the top of the mesh lies inside.
+    It holds the landmarks, jaw and all, and above the ears the mean face's outline at
+    this face's pose, so the forehead up to the top of the mesh lies inside.
     """
     import cv2  # here, for those who need the arithmetic alone
 
     pose = Pose(float(face["yaw"]), float(face["pitch"]), float(face["roll"]),
                 float(face["scale"]), tuple(float(c) for c in face["center"]))
-    outline = project(reference_mesh()[OVAL], pose)[:, :2]
+    outline = project(reference_mesh()[_FOREHEAD], pose)[:, :2]
     points = np.vstack([face["landmarks"].reshape(68, 2), outline]).astype(np.float32)
     return cv2.convexHull(points)[:, 0]

@@ -72,6 +72,7 @@ class Pipeline:
         self._replacer = replacer
         self._detector: Any = None
         self._mesh: Any = None
+        self._fine: Any = None
         self._stream, self._zero, self._now = "", 0.0, 0.0
         # The generator knows tracks of all streams: their numbers must not meet.
         self._offset, self._highest = 0, 0
@@ -93,8 +94,10 @@ class Pipeline:
                                                  preset=options["preset"],
                                                  threshold=options["threshold"])
                 self._mesh = self._mesh or FaceMesh()
+                self._fine = self._fine or FaceMesh(kind="fine")
             self._finder = FaceFinder(
-                detector=self._detector, mesh=self._mesh, margin=options["margin"],
+                detector=self._detector, mesh=self._mesh, fine=self._fine,
+                margin=options["margin"],
                 cover=options["cover"], min_surrogate_px=options["min_surrogate_px"],
                 carry_frames=options["carry_frames"], extractor=options["extractor"])
         return self._finder
@@ -158,7 +161,7 @@ class Pipeline:
         """
         stages = self._given | {"extractor": self._extractor, "replacer": self._replacer}
         other = Pipeline(self.config, consent=self.consent, **stages)
-        other._mesh = self._mesh
+        other._mesh, other._fine = self._mesh, self._fine
         return other
 
     def reset(self, *, stream: str = "") -> None:

@@ -12,6 +12,7 @@ from deid_ros.detector.chips import cut_chips, prepare_chips
 from deid_ros.detector.clock import CutDetector, FrameClock
 from deid_ros.detector.interfaces import Detector
 from deid_ros.detector.mesh import FaceMesh, mesh_squares, squares_differ
+from deid_ros.detector.refine import Refiner
 from deid_ros.detector.runtime import check_frame
 from deid_ros.detector.searcher import Searcher, create_searcher
 from deid_ros.detector.smoothing import MeshSmoother
@@ -72,7 +73,7 @@ class FaceFinder:
         extractor: what chips are cut for, a key of ``chips.CHIP_SIZES``.
         max_meshes: faces of one frame, largest first, that get a mesh (a few ms
             each); the others are found, tracked and not trusted.
-        mesh: a ``FaceMesh`` to share; by default one is made.
+        mesh, fine: a quick and a fine ``FaceMesh`` to share; by default they are made.
 
     Raises:
         DetectorError: an unknown detector or extractor.
@@ -82,7 +83,8 @@ class FaceFinder:
     def __init__(self, *, detector: str | Sequence[str] | Detector,
                  preset: str | None = None, threshold: float | None = None, margin: float,
                  cover: str = "face", min_surrogate_px: int, carry_frames: int, extractor: str,
-                 max_meshes: int = 24, mesh: FaceMesh | None = None) -> None:
+                 max_meshes: int = 24, mesh: FaceMesh | None = None,
+                 fine: FaceMesh | None = None) -> None:
         prepare_chips(extractor)
         if cover not in COVERS:
             raise DetectorError(f"A face cannot be covered as '{cover}'; choose one of "
@@ -94,6 +96,8 @@ class FaceFinder:
         self.extractor = extractor
         self.max_meshes = max_meshes
         self._mesh = mesh or FaceMesh()
+        searched = isinstance(self.detector, Searcher)
+        self._refiner = Refiner(every=self.detector.preset.detail if searched else 1, mesh=fine)
         self._tracker = Tracker(carry_frames=carry_frames)
         self.reset()
 
@@ -215,6 +219,9 @@ class FaceFinder:
         if order:
             meshes[order], confidence[order] = self._mesh.locate(
                 frame, rows[order], squares=squares[order])
+            everybody = [*tracks, *missed]
+            meshes[order] = self._refiner.refine(
+                frame, [everybody[i] for i in order], meshes[order], confidence[order])
         return meshes, confidence
 
     @staticmethod

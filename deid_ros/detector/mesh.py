@@ -1,8 +1,11 @@
 """The 468-point face mesh: where each part of a found face is.
 
-The network is MediaPipe's face mesh (Kartynnik et al., "Real-time Facial
-Surface Geometry from Monocular Video on Mobile GPUs", CVPR Workshop on Computer
-Vision for Augmented and Virtual Reality, 2019), run with LiteRT. It wants an
+The networks are MediaPipe's, run with LiteRT: the quick one (Kartynnik et al.,
+"Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", CVPR
+Workshop on Computer Vision for Augmented and Virtual Reality, 2019), and the fine
+one, which looks at lips and eyes apart (Grishchenko et al., "Attention Mesh:
+High-fidelity Face Mesh Prediction in Real-time", the same workshop, 2020) and costs
+four times as much. Both want an
 upright square around the face that is half as large again as the face; how well
 that square sits decides how well the points do. A detector's box is a poor
 guide to it, the mesh itself a good one: so the square is drawn a second time
@@ -19,11 +22,14 @@ import numpy as np
 from deid_ros.detector.runtime import tflite_interpreter
 from deid_ros.faces import DETECTION
 
-__all__ = ["MESH_POINTS", "FaceMesh", "crop_square", "mesh_squares", "squares_differ"]
+__all__ = ["MESHES", "MESH_POINTS", "FaceMesh", "crop_square", "mesh_squares",
+           "squares_differ"]
 
 MESH_POINTS = 468
 
-_SIZE = 192           # side of the network's input, px
+#: The networks, by the name of their model file in ``models/models.yaml``.
+MESHES = {"quick": "face_mesh", "fine": "face_landmarker"}
+
 _ROI_SCALE = 1.5      # side of the square divided by the face's long side
 _EYE_CORNERS = (33, 263)   # outer corners: left, right in the image
 _LOOKS = 3                 # at most; nearly always one or two
@@ -32,9 +38,10 @@ _SHIFT, _GROWTH, _TURN = 0.04, 1.06, 4.0
 
 
 class FaceMesh:
-    """The face mesh network.
+    """A face mesh network.
 
     Args:
+        kind: one of ``MESHES``.
         num_threads: threads of one inference; one is fastest for a model this
             small on a busy machine.
 
@@ -42,10 +49,11 @@ class FaceMesh:
         ModelError: the model file is missing or altered.
     """
 
-    def __init__(self, *, num_threads: int = 1) -> None:
-        self._net: Any = tflite_interpreter("face_mesh", num_threads=num_threads)
-        self._input = self._net.get_input_details()[0]["index"]
-        # The points have 1404 numbers, the score has one; find them by that.
+    def __init__(self, *, kind: str = "quick", num_threads: int = 1) -> None:
+        self._net: Any = tflite_interpreter(MESHES[kind], num_threads=num_threads)
+        entry = self._net.get_input_details()[0]
+        self._input, self._size = entry["index"], int(entry["shape"][1])
+        # The points have most numbers, the face's score is the first that has one.
         outputs = sorted(self._net.get_output_details(),
                          key=lambda tensor: int(np.prod(tensor["shape"])))
         self._score, self._points = (tensor["index"] for tensor in (outputs[0], outputs[-1]))
@@ -94,17 +102,18 @@ class FaceMesh:
 
     def _run(self, frame: np.ndarray, square: np.ndarray) -> tuple[np.ndarray, float]:
         """Points (468, 3) in frame pixels and score for one square cx, cy, side, angle."""
-        crop = crop_square(frame, square, _SIZE)
+        crop = crop_square(frame, square, self._size)
         tensor = cv2.cvtColor(crop, cv2.COLOR_BGR2RGB).astype(np.float32)
         tensor *= 1.0 / 255.0
         self._net.set_tensor(self._input, tensor[None])
         self._net.invoke()
-        points = self._net.get_tensor(self._points).reshape(MESH_POINTS, 3)
+        # The fine network's last ten points are the irises.
+        points = self._net.get_tensor(self._points).reshape(-1, 3)[:MESH_POINTS]
         logit = float(self._net.get_tensor(self._score).reshape(-1)[0])
         cx, cy, side, angle = (float(value) for value in square)
-        scale = side / _SIZE
+        scale = side / self._size
         cos, sin = np.cos(np.radians(angle)) * scale, np.sin(np.radians(angle)) * scale
-        x, y = points[:, 0] - _SIZE / 2, points[:, 1] - _SIZE / 2
+        x, y = points[:, 0] - self._size / 2, points[:, 1] - self._size / 2
         mesh = np.stack([cx + cos * x - sin * y, cy + sin * x + cos * y,
                          points[:, 2] * scale], axis=-1)
         return mesh, 1.0 / (1.0 + np.exp(-np.clip(logit, -60.0, 60.0)))

@@ -36,6 +36,7 @@ class Preset:
     ``weak``: CenterFace's score, as a part of the threshold, from which a place is
     looked at a second time, enlarged and upright. ``looks``: such places a frame at
     most. ``tiles``: tiles of frames larger than 640 px that take turns, a frame.
+    ``detail``: frames after which the detail of a face's mesh is looked at again.
     """
 
     cycle: tuple[tuple[Pass, ...], ...]
@@ -44,13 +45,14 @@ class Preset:
     weak: float = 0.15
     looks: int = 6
     tiles: int = 0
+    detail: int = 3
 
 
 _HALF = 0.5
 
 PRESETS: dict[str, Preset] = {
     # A quarter of the pixels, a second look at little.
-    "fast": Preset(cycle=((Pass(_HALF),),), beside=("ssd",), weak=0.25, looks=2),
+    "fast": Preset(cycle=((Pass(_HALF),),), beside=("ssd",), weak=0.25, looks=2, detail=6),
     # Every sixth frame in full. Between, smaller, since a second look finds at 0.65 what
     # a full frame would show from 16 px on, and every second time once more turned, for
     # those who lie or stand on their heads. No frame has two costly passes.
@@ -64,5 +66,5 @@ PRESETS: dict[str, Preset] = {
     "paranoid": Preset(
         cycle=((Pass(_HALF), Pass(), Pass(1.0, 0, True), Pass(1.0, 1, True), Pass(1.0, 2, True),
                 Pass(1.0, 3, True), Pass(2.0, 0, True)),),
-        beside=("ssd",), weak=0.12, looks=48),
+        beside=("ssd",), weak=0.12, looks=48, detail=1),
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from deid_ros.errors import FrameError, ModelError
-from deid_ros.resources import model_path
+from deid_ros.resources import model_path, model_table
 
 __all__ = ["check_frame", "fit_box", "import_dlib", "onnx_session", "tflite_interpreter"]
 
@@ -40,7 +41,12 @@ def tflite_interpreter(name: str, *, num_threads: int = 1) -> Any:
     except ImportError as error:
         raise ModelError(f"The model '{name}' needs the package ai-edge-litert ({error}); "
                          "bring it with: pip install ai-edge-litert") from None
-    interpreter = Interpreter(str(path), num_threads=num_threads)
+    member = model_table()[name].get("member")
+    if member is None:
+        interpreter = Interpreter(str(path), num_threads=num_threads)
+    else:
+        with zipfile.ZipFile(path) as bundle:  # a MediaPipe task: several networks in a file
+            interpreter = Interpreter(model_content=bundle.read(member), num_threads=num_threads)
     interpreter.allocate_tensors()
     return interpreter
 

@@ -54,6 +54,8 @@ class Track:
     smoother: MeshSmoother = field(default_factory=MeshSmoother)
     chips: int = 0           # how many were cut
     chip_quality: float = 0.0
+    detail: np.ndarray | None = None      # what the fine mesh adds (468, 3), model units
+    detail_age: int = 0      # frames since it was looked at
 
     @property
     def center(self) -> np.ndarray:

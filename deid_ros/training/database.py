@@ -77,7 +77,7 @@ class Stages:
     def load(cls, *, detector: Sequence[str], threshold: float | None = None, extractor: str,
              weights: str | Path | None = None) -> Stages:
         """The real ones; see ``create_detector`` and ``create_extractor``."""
-        return cls(create_detector(detector, threshold=threshold), FaceMesh().locate,
+        return cls(create_detector(detector, threshold=threshold), FaceMesh(kind="fine").locate,
                    create_extractor(extractor, weights=weights), FaceSpace.load().encode,
                    sha256_of(share_path("models", "face_space.npz")))
 

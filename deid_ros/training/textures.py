@@ -120,7 +120,7 @@ def load_portraits(people: list[Person]) -> TrainingSet:
     from deid_ros.detector.mesh import FaceMesh
     from deid_ros.detector.registry import create_detector
 
-    finder, mesher = create_detector(["centerface"]), FaceMesh()
+    finder, mesher = create_detector(["centerface"]), FaceMesh(kind="fine")
     ids, sexes, textures, valid, shapes, expressions = [], [], [], [], [], []
     for person in tqdm([p for p in people if p.plain], desc="portraits", unit="face"):
         image = cv2.imread(str(person.path))
