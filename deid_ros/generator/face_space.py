@@ -28,7 +28,7 @@ __all__ = ["COARSE_SIDE", "SHOWN", "FaceSpace", "apply_expression", "window"]
 COARSE_SIDE = 128
 #: So many of the first numbers of ``EXPRESSION`` (the mouth's) show in a texture.
 SHOWN = 3
-_SCHEMA = 2
+_SCHEMA = 3
 # How much of what differs between the halves of a face is taken out.
 _UNEVEN = 0.6
 _RIDGE = 2.0  # of the projection of a partly seen texture, in grey levels
@@ -69,7 +69,8 @@ class FaceSpace:
 
     texture_mean float32 (128, 128, 3) BGR 0..255; texture_basis float32 (a, h*w*3) on the
     ``window`` of it, rows of unit length; texture_unit, grey levels per unit of code; texture_moves
-    float32 (7, a): what a unit of expression adds to the code; the same for shape,
+    float32 (7, a): what a unit of expression adds to the code; texture_detail float32 (32, 32),
+    grey levels (root mean square) of what portraits show beyond it; the same for shape,
     with rows of 468*3 in model units; code_std float32 (a + b); tone float32 (3,),
     the mean complexion in Lab; expression_mean and expression_std float32 (7,).
     """
@@ -78,6 +79,7 @@ class FaceSpace:
     texture_basis: np.ndarray
     texture_unit: float
     texture_moves: np.ndarray
+    texture_detail: np.ndarray
     shape_mean: np.ndarray
     shape_basis: np.ndarray
     shape_unit: float

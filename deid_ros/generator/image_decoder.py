@@ -35,7 +35,7 @@ CHIP_SIDE = 128
 LAYERS = ("across", "down", "normal_x", "normal_y", "depth", "lines", "openings", "face")
 
 # A chip's side in model units: a face with its skirt at any pose to 45 degrees.
-_UNITS = 2.4
+_UNITS = 2.6
 _ATTRIBUTE_SIDE = 64
 # Parts of the 68 landmarks: first, behind the last, closed.
 _LINES = ((17, 22, False), (22, 27, False), (27, 31, False), (31, 36, False),

@@ -21,8 +21,8 @@ from deid_ros.generator.face_space import COARSE_SIDE, SHOWN, FaceSpace, window
 
 __all__ = ["build_discriminator", "build_generator"]
 
-# Root mean square of the strongest detail, in half ranges: four grey levels.
-_STRONGEST = 4 / 127.5
+# Part of the portraits' own detail that is drawn at most; all of it looks like grain.
+_DETAIL = 0.4
 _CHANNELS = {16: 128, 32: 96, 64: 48, 128: 24}
 
 
@@ -128,24 +128,27 @@ class DepthToSpace(layers.Layer):
 
 @keras.saving.register_keras_serializable("deid_ros")
 class Restrain(layers.Layer):
-    """Detail (n, 256, 256, 3) made weaker where its strength exceeds ``limit``.
+    """Detail (n, 256, 256, 3) made weaker where it is stronger than ``limit``.
 
     For identities and mouths unlike any portrait the convolutions would cover the
-    face with wrinkles; the strength is the root mean square in the window that shows.
+    face with wrinkles or pores. ``limit`` (s, s) is the largest root mean square in
+    each part of the texture, which is s by s parts.
     """
 
-    def __init__(self, limit: float, **kwargs: Any) -> None:
+    def __init__(self, limit: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.limit = limit
+        self.limit = np.asarray(limit, np.float32)
 
     def call(self, x: Any) -> Any:
-        zoom = 256 // COARSE_SIDE
-        rows, columns = (slice(zoom * s.start, zoom * s.stop) for s in window())
-        power = ops.mean(ops.square(x[:, rows, columns]), axis=(1, 2, 3), keepdims=True)
-        return x * ops.minimum(1.0, self.limit * ops.rsqrt(power + 1e-8))
+        side, parts = x.shape[1], len(self.limit)
+        power = ops.mean(ops.square(x), axis=-1, keepdims=True)
+        power = ops.average_pool(power, side // parts)
+        power = ops.average_pool(power, 3, 1, padding="same")
+        weaker = ops.minimum(1.0, self.limit[None, :, :, None] * ops.rsqrt(power + 1e-8))
+        return x * ops.image.resize(weaker, (side, side), interpolation="bilinear")
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "limit": self.limit}
+        return {**super().get_config(), "limit": self.limit.tolist()}
 
 
 def _linear_texture(space: FaceSpace) -> np.ndarray:
@@ -212,7 +215,7 @@ def build_generator(space: FaceSpace, *, latent: int = 192, seed: int = 0) -> ke
         x = Modulate()([x, z])
     # Starts at zero: the untrained network is the linear texture.
     detail = DepthToSpace()(layers.Conv2D(12, 3, padding="same", kernel_initializer="zeros")(x))
-    detail = Restrain(_STRONGEST, dtype="float32")(detail)
+    detail = Restrain(_DETAIL / 127.5 * space.texture_detail, dtype="float32")(detail)
     smooth = layers.UpSampling2D(256 // COARSE_SIDE, interpolation="bilinear",
                                  dtype="float32")(coarse)
     texture = layers.Add(name="texture", dtype="float32")([smooth, detail])

@@ -29,9 +29,14 @@ _MOVED = 0.35
 # The texture follows the mouth within so many standard deviations of the portraits'
 # mouths, most of which smile; the mesh follows it all the way.
 _LIMIT = 1.8
-# How much of each number of the expression is passed on. How high brows sit tells
-# people apart more than it tells what they feel.
-_PASSED = np.array([1, 1, 1, 1, 1, 0.4, 0.4], np.float32)
+# How much of each number of the expression is passed on. How wide a mouth is, how its
+# corners lie and how high brows sit tell people apart, too: they are passed on in part.
+_PASSED = np.array([1, 0.5, 0.5, 1, 1, 0.2, 0.2], np.float32)
+# Drawn lids move less than they are told to: small movements are exaggerated, by this
+# many times, up to about so many eye distances.
+_LIDS, _LID_RANGE = 1.4, 0.012
+# Eyes that differ by less than twice this are open alike; more is a wink.
+_UNEVEN = 0.01
 # Part of a new texture that shows in the first frame, so that it does not flicker.
 _FADE = 0.5
 # Frames in which a face that was shown before its match becomes its identity.
@@ -183,8 +188,7 @@ class SurrogateGenerator:
             self._remember(name, track)
         self._tracks.move_to_end(name)
         self._update(track, face["expression"])
-        mean = self.space.expression_mean
-        shape = apply_expression(track.shape, mean + _PASSED * (face["expression"] - mean))
+        shape = apply_expression(track.shape, self._drawn(face["expression"]))
         pose = geometry.Pose(float(face["yaw"]), float(face["pitch"]), float(face["roll"]),
                              float(face["scale"]), (float(face["center"][0]),
                                                     float(face["center"][1])))
@@ -201,6 +205,14 @@ class SurrogateGenerator:
                 texture = cv2.resize(texture, (side, side), interpolation=cv2.INTER_AREA)
             height, width = inside.shape
             slot[top:top + height, left:left + width] = atlas.sample(texture, where, inside)
+
+    def _drawn(self, expression: np.ndarray) -> np.ndarray:
+        """The expression (7,) that the mesh is given for a source's."""
+        moved = _PASSED * (expression - self.space.expression_mean)
+        both, apart = moved[3:5].mean(), moved[3:5] - moved[3:5].mean()
+        both += _LIDS * _LID_RANGE * np.tanh(both / _LID_RANGE)
+        moved[3:5] = both + np.sign(apart) * np.maximum(np.abs(apart) - _UNEVEN, 0)
+        return self.space.expression_mean + moved
 
     def _update(self, track: _Track, expression: np.ndarray) -> None:
         """Bring a track's texture up to its identity and mouth."""

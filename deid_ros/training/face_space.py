@@ -76,12 +76,41 @@ def fit_face_space(people: TrainingSet, *, texture_count: int = 256,
         texture_mean=texture_mean,
         texture_basis=texture_basis.astype(np.float32), texture_unit=texture_unit,
         texture_moves=(moves / texture_unit).astype(np.float32),
+        texture_detail=_detail(people, texture_mean, texture_basis),
         shape_mean=shape_mean.reshape(-1, 3).astype(np.float32),
         shape_basis=shape_basis.astype(np.float32), shape_unit=shape_unit,
         code_std=codes.std(0).astype(np.float32),
         tone=np.mean([skin.mean_skin(t) for t in people.textures], axis=0).astype(np.float32),
         own_tone=OWN_COMPLEXION, expression_mean=mean.astype(np.float32),
         expression_std=both.expressions.std(0).astype(np.float32))
+
+
+def _detail(people: TrainingSet, mean: np.ndarray, basis: np.ndarray, *,
+            side: int = 32) -> np.ndarray:
+    """How strong the detail is that the components leave out: float32 (side, side).
+
+    Root mean square over people in grey levels, where skin was seen; elsewhere, where
+    the components say nothing, what is usual.
+    """
+    rows, columns = window()
+    power, seen = np.zeros((side, side)), np.zeros((side, side))
+    for texture, valid in zip(people.textures, people.valid):
+        small = cv2.resize(texture, (COARSE_SIDE,) * 2, interpolation=cv2.INTER_AREA)
+        known = (small - mean)[rows, columns]
+        shown = mean.copy()
+        shown[rows, columns] += ((known.reshape(-1) @ basis.T) @ basis).reshape(known.shape)
+        shown = cv2.resize(shown, texture.shape[:2], interpolation=cv2.INTER_LINEAR)
+        weight = cv2.erode(valid.astype(np.uint8), np.ones((5, 5))).astype(np.float32)
+        gap = ((texture - shown) ** 2).mean(axis=2) * weight
+        power += cv2.resize(gap, (side, side), interpolation=cv2.INTER_AREA)
+        seen += cv2.resize(weight, (side, side), interpolation=cv2.INTER_AREA)
+    inside = np.zeros((COARSE_SIDE, COARSE_SIDE), np.float32)
+    inside[rows, columns] = 1
+    inside = cv2.resize(inside, (side, side), interpolation=cv2.INTER_AREA) > 0.99
+    known = inside & (seen > 0.1 * len(people))
+    strength = np.sqrt(power / np.maximum(seen, 1e-6))
+    strength[~known] = np.median(strength[known]) if known.any() else 0.0
+    return strength.astype(np.float32)
 
 
 def codes_of(space: FaceSpace, people: TrainingSet) -> np.ndarray:
