@@ -40,6 +40,7 @@ class Pool:
     Attributes:
         groups: sex -> row numbers (ascending by id) that may contribute: the
             usable ones where they suffice for ``mix``, else all.
+        vetted: sex -> (d, mix) row numbers of blends that were seen to be nobody's.
 
     Raises:
         ConfigError: ``mix`` is below 1 or larger than a group.
@@ -52,6 +53,9 @@ class Pool:
             raise ConfigError(f"mix is {mix}, but the gallery has {len(gallery)} identities; "
                               f"choose mix from 1 to {self._limit(need_all)}.")
         self.groups = self._groups(need_all)
+        draws = gallery.draws if gallery.draws.shape[1:] == (mix,) else np.zeros((0, mix), int)
+        self.vetted = {sex: draws[np.isin(draws, rows).all(axis=1)]
+                       for sex, rows in self.groups.items()}
         codes = self._codes = gallery.codes.astype(np.float64)
         self._likeness = Likeness(gallery)
         self._means = {sex: codes[rows].mean(axis=0) for sex, rows in self.groups.items()}

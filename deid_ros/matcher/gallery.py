@@ -81,6 +81,8 @@ class Gallery:
         extractor: the extractor that made ``embeddings``.
         usable: (n,) bool, False where a surrogate should not be mixed from it
             (glasses, a beard); all True where nothing is known.
+        draws: (d, mix) int32, row numbers of people of one sex whose blend was seen to
+            look like none of them (``training.vetting``); d = 0 where none was vetted.
         space: SHA-256 of the face space file that made ``shapes`` and ``codes``; ''
             where nobody said.
         schema: version of the layout.
@@ -98,6 +100,7 @@ class Gallery:
     extractor: str
     usable: np.ndarray = None  # type: ignore[assignment]  # all True after __post_init__
     space: str = ""
+    draws: np.ndarray = None  # type: ignore[assignment]  # none after __post_init__
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -107,8 +110,10 @@ class Gallery:
         n = len(np.atleast_1d(self.ids))
         if self.usable is None:
             object.__setattr__(self, "usable", np.ones(n, bool))
+        if self.draws is None:
+            object.__setattr__(self, "draws", np.zeros((0, 0), np.int32))
         types = {"ids": str, "sex": str, "sha256": str, "embeddings": np.float32,
-                 "shapes": np.float32, "codes": np.float32, "usable": bool}
+                 "shapes": np.float32, "codes": np.float32, "usable": bool, "draws": np.int32}
         for name, dtype in types.items():
             array = np.array(getattr(self, name), dtype)
             array.setflags(write=False)
@@ -134,6 +139,9 @@ class Gallery:
         unknown = set(self.sex.tolist()) - set(SEXES)
         if unknown:
             refuse(f"'sex' says {sorted(unknown)[0]!r}, expected one of {', '.join(SEXES)}")
+        if self.draws.ndim != 2 or not ((self.draws >= 0) & (self.draws < n)).all() \
+                or any(len(set(self.sex[rows].tolist())) > 1 for rows in self.draws):
+            refuse("'draws' does not name people of one sex each")
         for name in ("embeddings", "shapes", "codes"):
             if not np.isfinite(getattr(self, name)).all():
                 refuse(f"'{name}' has numbers that are not finite")
@@ -181,7 +189,7 @@ class Gallery:
             raise GalleryError(f"The gallery {path} lacks {', '.join(sorted(missing))}; {remedy}")
         try:
             return cls(**{name: data[name] for name in _ARRAYS}, extractor=str(data["extractor"]),
-                       space=str(data["space"]), schema=int(schema))
+                       space=str(data["space"]), draws=data.get("draws"), schema=int(schema))
         except (GalleryError, ValueError, TypeError) as error:
             raise GalleryError(f"{path}: {error}") from None
 
@@ -197,6 +205,7 @@ class Gallery:
             with open(part, "wb") as stream:
                 np.savez_compressed(stream, schema=np.int64(self.schema),
                                     extractor=np.str_(self.extractor), space=np.str_(self.space),
+                                    draws=self.draws,
                                     **{name: getattr(self, name) for name in _ARRAYS})
             os.replace(part, path)
         except OSError as error:

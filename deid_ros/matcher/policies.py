@@ -170,7 +170,8 @@ def choose(policy: Policy, pool: Pool, *, sex: str, distances: np.ndarray,
            taken: Sequence[np.ndarray] = ()) -> Mixture:
     """The surrogate identity for one face.
 
-    A random policy draws ``TRIES`` times from the same generator and takes the blend
+    A random policy draws from the gallery's vetted blends while there are free ones.
+    Without them it draws ``TRIES`` times from the same generator and takes the blend
     that is most clearly nobody's (``Pool.scores``). The deterministic ones take their
     first that is free.
 
@@ -188,6 +189,12 @@ def choose(policy: Policy, pool: Pool, *, sex: str, distances: np.ndarray,
     """
     used = np.array(list(taken), np.float32).reshape(-1, pool.gallery.code_size)
     near = SAME_CODE * np.linalg.norm(used, axis=1)
+    if policy.random:
+        for rows in pool.vetted[sex][np.argsort(rng.random(len(pool.vetted[sex])), kind="stable")]:
+            weights = np.full(pool.mix, 1 / pool.mix)
+            code = pool.blend(sex, rows, weights)
+            if (np.linalg.norm(code - used, axis=1) > near).all():
+                return Mixture(tuple(pool.gallery.ids[rows].tolist()), weights, code, sex, True)
     assert policy.draws is not None
     draws = policy.draws(pool, sex, rng=rng, distances=distances, margin=margin)
     batches = iter([list(itertools.islice(draws, TRIES))]) if policy.random else (
