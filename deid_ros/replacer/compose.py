@@ -15,6 +15,7 @@ from deid_ros.replacer.colour import eye_cells, fit_colour, skin_cells
 from deid_ros.replacer.gate import skin_gate
 from deid_ros.replacer.membrane import interpolate, local_mean
 from deid_ros.replacer.obfuscate import fill_polygon
+from deid_ros.replacer.outline import Outline
 
 __all__ = ["BLENDS", "compose"]
 
@@ -24,20 +25,20 @@ BLENDS = ("gaussian", "inplace")
 #: Cells along the longer side of a face's surroundings.
 GRID = 64
 
-_PAD = 0.10         # surroundings that are looked at, as a part of the face's size
+_PAD = 0.20         # surroundings that are looked at, as a part of the face's size
 _FEATHER = 0.035    # width of the outer band of the mask, as a part of the face's size
 _EDGE = 30.0        # levels: a larger step along the border is an edge, not skin
-_ANCHOR = 0.10      # weight that holds the middle of the face at its matched colour
+_ANCHOR = 0.30      # weight that holds the middle of the face at its matched colour
 _RIM = 0.015        # softness of the hull's border, as a part of the face's size
-_TONE = 1.5         # cells; how far hair over the rim of a face is smoothed
+_TONE = 0.8         # cells; how far hair over the rim of a face is smoothed
 _COVERED = 0.5      # least part of the hull that a surrogate must fill
 
 _CROSS = np.ones((3, 3), np.uint8)
 
 
 def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.ndarray,
-            landmarks: np.ndarray, *, blend: str,
-            written: np.ndarray) -> None:
+            landmarks: np.ndarray, *, blend: str, written: np.ndarray,
+            bend: float) -> None:
     """Blend a surrogate into ``canvas`` so that nothing of the face's hull is left.
 
     Args:
@@ -48,6 +49,8 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
         landmarks: float32 (68, 2) of the source's face (px).
         blend: one of ``BLENDS``.
         written: uint8 (H, W), set to 255 where ``canvas`` was changed.
+        bend: 0..1, how far the surroundings are bent to the surrogate's jaw; 0 where
+            they hold another face, of which nothing may be moved.
 
     Raises:
         ReplacerError: the surrogate does not fit the face; ``canvas`` is as before.
@@ -62,6 +65,16 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
 
     source_g, colour_g = _shrink(source, size), _shrink(colour, size)
     alpha_g = _shrink(alpha, size).astype(np.float32) / 255
+    points = (landmarks - (x0, y0) + 0.5) * ratio - 0.5
+    moved = None
+    if bend > 0:
+        outline = Outline(alpha_g, points, strength=bend)
+        shift = outline.backward(alpha_g.shape)
+        source, moved = _bent(source, shift, ratio)
+        source_g = _shrink(source, size)
+        points = outline.forward(points).astype(np.float32)
+        cells = outline.forward((hull - (x0, y0) + 0.5) * ratio - 0.5)
+        hull = cv2.convexHull(((cells + 0.5) / ratio - 0.5 + (x0, y0)).astype(np.float32))[:, 0]
     hull_g = np.zeros(alpha_g.shape, np.uint8)
     outline = (hull - (x0, y0) + 0.5) * ratio - 0.5
     fill_polygon(hull_g, outline, 1)
@@ -69,7 +82,6 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     if not inside.any() or alpha_g[inside].mean() < _COVERED:
         raise ReplacerError("the surrogate leaves most of the face uncovered")
 
-    points = (landmarks - (x0, y0) + 0.5) * ratio - 0.5
     skin = skin_cells(points, hull_g)
     gate_g, likely = skin_gate(source_g, skin, outline, points)
     skin = skin * likely
@@ -98,8 +110,24 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     under = cv2.blendLinear(full(smooth_g), source[touched].astype(np.float32), fill, 1 - fill)
     pixels = cv2.blendLinear(result, under, weight, 1 - weight)
     changed = cv2.compare(cv2.max(weight, fill), 0, cv2.CMP_GT)
-    cv2.copyTo(cv2.add(pixels, 0, dtype=cv2.CV_8U), changed, source[touched])
-    written[y0:y1, x0:x1][touched] |= changed
+    target, mask = canvas[y0:y1, x0:x1], written[y0:y1, x0:x1]
+    if moved is not None:
+        cv2.copyTo(source, moved, target)
+        mask |= moved
+    cv2.copyTo(cv2.add(pixels, 0, dtype=cv2.CV_8U), changed, target[touched])
+    mask[touched] |= changed
+
+
+def _bent(source: np.ndarray, shift: np.ndarray,
+          ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A window moved by ``shift`` (cells, of the grid), and uint8 (h, w), 255 where it moved."""
+    height, width = source.shape[:2]
+    by = cv2.resize(shift / ratio, (width, height), interpolation=cv2.INTER_LINEAR)
+    moved = np.uint8(255) * (np.abs(by).max(axis=2) > 0)
+    xs = by[..., 0] + np.arange(width, dtype=np.float32)
+    ys = by[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+    bent = cv2.remap(source, xs, ys, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.where(moved[..., None] > 0, bent, source), moved
 
 
 def _shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -23,6 +23,8 @@ REPLACEMENTS = ("surrogate", *OBFUSCATIONS)
 # A hull smaller than this part of its box, or with its middle outside of the box,
 # belongs to something else.
 _LEAST_HULL = 0.12
+# Faces nearer to each other than this part of a face's size share surroundings.
+_NEAR = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ class Replacer:
         area = np.maximum(boxes[:, 2], 0).astype(np.int64) * np.maximum(boxes[:, 3], 0)
         for i in np.argsort(area, kind="stable"):
             patch = None if surrogates is None else surrogates[i]
-            covered_by[i] = self._cover(output, mask, faces[i], boxes[i], patch)
+            covered_by[i] = self._cover(output, mask, faces[i], boxes[i], patch,
+                                        bend=_room(boxes, i))
         return Replaced(output, covered_by, mask)
 
     def _usable(self, surrogates: np.ndarray | None, count: int) -> np.ndarray | None:
@@ -103,13 +106,13 @@ class Replacer:
         return None
 
     def _cover(self, output: np.ndarray, mask: np.ndarray, face: np.ndarray,
-               box: np.ndarray, patch: np.ndarray | None) -> str:
+               box: np.ndarray, patch: np.ndarray | None, *, bend: float) -> str:
         how = self.obfuscation if self.replace == "surrogate" else self.replace
         try:
             hull = _trusted_hull(face, box)
             if patch is not None and hull is not None and patch[..., 3].any():
                 try:
-                    self._compose(output, mask, face, hull, patch)
+                    self._compose(output, mask, face, hull, patch, bend)
                     return "surrogate"
                 except Exception as error:
                     _log.warning("face %d is covered with 'solid': %s", face["track_id"], error)
@@ -122,13 +125,14 @@ class Replacer:
             return "solid"
 
     def _compose(self, output: np.ndarray, mask: np.ndarray, face: np.ndarray,
-                 hull: np.ndarray, patch: np.ndarray) -> None:
+                 hull: np.ndarray, patch: np.ndarray, bend: float) -> None:
         square = geometry.patch_squares(face[None])
         size = int(geometry.patch_sizes(square)[0])
         if size > patch.shape[0]:
             raise ReplacerError(f"its surrogate is {patch.shape[0]} px, expected {size} px")
         compose(output, patch[:size, :size], square[0], hull,
-                face["landmarks"].reshape(68, 2), blend=self.blend, written=mask)
+                face["landmarks"].reshape(68, 2), blend=self.blend, written=mask,
+                bend=bend)
 
 
 def cover_solid(frame: np.ndarray, faces: np.ndarray) -> Replaced:
@@ -139,6 +143,23 @@ def cover_solid(frame: np.ndarray, faces: np.ndarray) -> Replaced:
         faces: N rows of ``FACE``.
     """
     return Replacer(replace="solid").apply(frame, faces)
+
+
+def _room(boxes: np.ndarray, i: int) -> float:
+    """How free the surroundings of face ``i`` are of other faces, 0..1.
+
+    Where another face is near, nothing may be moved: it could be that face's skin,
+    out of the place where it will be covered.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    others = np.delete(boxes, i, axis=0)
+    if not len(others):
+        return 1.0
+    x, y, w, h = boxes[i]
+    across = np.maximum(others[:, 0] - (x + w), x - (others[:, 0] + others[:, 2]))
+    down = np.maximum(others[:, 1] - (y + h), y - (others[:, 1] + others[:, 3]))
+    gap = np.maximum(across, down).min() / max(w, h, 1.0)
+    return float(np.clip((gap - _NEAR) / _NEAR, 0.0, 1.0))
 
 
 def _check(frame: np.ndarray) -> None:
