@@ -64,22 +64,22 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
         "image_topic": _IMAGE_TOPIC,
         "detector": Parameter(
             list, "Detectors whose union is covered",
-            choices=("viola_jones", "ssd", "centerface", "dlib_hog")),
+            choices=("viola_jones", "ssd", "centerface", "dlib_hog"), live=True),
         "preset": Parameter(
             str, "How thoroughly frames are searched: fast on a weak machine, paranoid for "
-            "pictures and archives", choices=("fast", "balanced", "paranoid")),
+            "pictures and archives", choices=("fast", "balanced", "paranoid"), live=True),
         "threshold": Parameter(
             float, "Least score of a detection; lower covers more, also what is no face",
-            minimum=0.0, maximum=1.0),
+            minimum=0.0, maximum=1.0, live=True),
         "margin": Parameter(
             float, "The covered box grows by this part of its size, and 2 px, on every side",
-            minimum=0.0, maximum=2.0),
+            minimum=0.0, maximum=2.0, live=True),
         "cover": Parameter(
             str, "What the covered box holds; head: hair, ears and chin too, where an "
-            "obfuscation covers it", choices=("face", "head")),
+            "obfuscation covers it", choices=("face", "head"), live=True),
         "min_surrogate_px": Parameter(
             int, "Smaller faces are covered with an obfuscation, not with a surrogate",
-            unit="px", minimum=0, maximum=4096),
+            unit="px", minimum=0, maximum=4096, live=True),
         "carry_frames": Parameter(
             int, "How long a face that the detector misses stays covered where it is predicted",
             unit="frames", minimum=0, maximum=3600),
@@ -103,25 +103,26 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
             "nearest, the paper's, leaks against a modern face recogniser; margin takes the "
             "nearest beyond a distance and falls to an attacker who runs the same tool; k_same "
             "lets k enrolled people share one surrogate",
-            choices=("independent", "nearest", "margin", "k_same")),
+            choices=("independent", "nearest", "margin", "k_same"), live=True),
         "mix": Parameter(
             int, "Gallery identities blended in one surrogate; at most the size of the gallery",
-            unit="identities", minimum=1, maximum=1000),
+            unit="identities", minimum=1, maximum=1000, live=True),
         "preserve": Parameter(
             list, "What a surrogate keeps of the person; ['none'] for nothing",
-            choices=("sex", "none")),
+            choices=("sex", "none"), live=True),
         "margin": Parameter(
             float, "Policy margin: least cosine distance of a contributor to the person; 0: the "
-            "median distance between two gallery people of one sex", minimum=0.0, maximum=2.0),
+            "median distance between two gallery people of one sex", minimum=0.0, maximum=2.0,
+            live=True),
         "k": Parameter(
             int, "Policy k_same: how many enrolled people share a surrogate at least",
-            unit="people", minimum=2, maximum=1000),
+            unit="people", minimum=2, maximum=1000, live=True),
         "enrolled": Parameter(
             str, "Policy k_same: the enrolled people, a file made by deid db build with a picture "
-            "of each"),
+            "of each", live=True),
         "memory_seconds": Parameter(
             float, "How long a person who left the view keeps the surrogate; 0: forgotten at once",
-            unit="s", minimum=0.0, maximum=86400.0),
+            unit="s", minimum=0.0, maximum=86400.0, live=True),
         "key": Parameter(
             str, "Given, the same input gets the same surrogates again; empty: a fresh one "
             "per run"),
@@ -137,20 +138,21 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
         "image_topic": _IMAGE_TOPIC,
         "replace": Parameter(
             str, "What covers a face",
-            choices=("surrogate", "blur", "pixelate", "solid")),
+            choices=("surrogate", "blur", "pixelate", "solid"), live=True),
         "blend": Parameter(
             str, "How a surrogate is blended in: gaussian is a weighted mask, inplace works "
             "on gradients",
-            choices=("gaussian", "inplace")),
+            choices=("gaussian", "inplace"), live=True),
         "deadline_ms": Parameter(
             float, "Later than this a face without surrogate is covered flat and a frame "
             "without face table is withheld",
-            unit="ms", minimum=1.0, maximum=60000.0),
+            unit="ms", minimum=1.0, maximum=60000.0, live=True),
         "queue": Parameter(
             int, "Frames that wait for their tables at most; the oldest is withheld beyond",
             unit="frames", minimum=1, maximum=1000),
         "jpeg_quality": Parameter(
-            int, "Quality of the JPEG images that leave compressed", minimum=1, maximum=100),
+            int, "Quality of the JPEG images that leave compressed", minimum=1, maximum=100,
+            live=True),
     },
     "video_source": {
         "source": Parameter(

@@ -22,8 +22,8 @@ END = "<!-- end of parameters -->\n"
 def table() -> str:
     """The parameters of every node as one Markdown table."""
     values = defaults()
-    lines = ["| node | parameter | type | default | allowed | meaning |",
-             "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| node | parameter | type | default | allowed | live | meaning |",
+             "| --- | --- | --- | --- | --- | --- | --- |"]
     for node, entries in PARAMETERS.items():
         for name, entry in entries.items():
             value = values[node][name]
@@ -41,7 +41,8 @@ def table() -> str:
             else:
                 allowed = ""
             lines.append(f"| {node} | `{name}` | {kind} | `{default}` | {allowed} | "
-                         f"{entry.description} |".replace("|  |", "| |"))
+                         f"{'yes' if entry.live else ''} | "
+                         f"{entry.description} |".replace("|  |", "| |").replace("|  |", "| |"))
     return "\n".join(lines) + "\n"
 
 

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
 from rclpy.duration import Duration
@@ -84,6 +89,7 @@ class StageNode(Node):
         self._complained: dict[str, float] = {}
         self._reported = time.monotonic()
         self._withheld: dict[str, int] = {}
+        self.add_on_set_parameters_callback(self._on_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.every(1.0, self._diagnose)
 
@@ -98,6 +104,38 @@ class StageNode(Node):
                                   ) from None
             options[key] = check(self.NODE, key, came)
         return options
+
+    def _on_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
+        """New values while the node runs: all of them hold, or none and a reason."""
+        known = PARAMETERS[self.NODE]
+        try:
+            new = {p.name: check(self.NODE, p.name, list(p.value) if known[p.name].kind is list
+                                 else p.value) for p in parameters if p.name in known}
+            changed = {name for name, value in new.items() if value != self.options[name]}
+            if changed:
+                options = {**self.options, **new}
+                self.adopt(options, changed)
+                self.options = options
+        except DeidError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        except Exception as error:
+            self.failed("parameters", error)
+            return SetParametersResult(successful=False, reason=f"{type(error).__name__}: {error}")
+        if changed:
+            self.get_logger().info("now " + ", ".join(f"{name} is {new[name]}"
+                                                      for name in sorted(changed)))
+        return SetParametersResult(successful=True)
+
+    def adopt(self, options: Mapping[str, Any], changed: set[str]) -> None:
+        """Work with other parameters from now on; called with values that are in range.
+
+        Args:
+            options: every parameter, as it is to be.
+            changed: the names of those that are not what they were.
+
+        Raises:
+            DeidError: they cannot work together; the node goes on as it was.
+        """
 
     def guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
         """A callback that cannot end the node."""
@@ -141,15 +179,26 @@ class StageNode(Node):
         lost = {name: number for name, number in new.items()
                 if name.startswith(("withheld.", "failed."))}
         status = DiagnosticStatus(name=self.get_fully_qualified_name(), hardware_id="deid_ros")
-        status.level = DiagnosticStatus.WARN if lost else DiagnosticStatus.OK
-        if lost and not new["out"]:
-            status.level = DiagnosticStatus.ERROR
-        status.message = ", ".join(f"{name}: {number}" for name, number in lost.items()) or "OK"
+        status.level, status.message = self.judged(new, lost)
         status.values = [KeyValue(key=name, value=f"{value:g}")
                          for name, value in self.health.values().items()]
         self._diagnostics.publish(DiagnosticArray(
             header=Header(stamp=self.get_clock().now().to_msg()), status=[status]))
         self._report(lost)
+
+    def judged(self, new: Mapping[str, int], lost: Mapping[str, int]) -> tuple[bytes, str]:
+        """Level and words of a second: OK; WARN where something was lost; ERROR where all was.
+
+        Args:
+            new: what was counted in it.
+            lost: of that, what was withheld or failed.
+        """
+        if not lost:
+            return DiagnosticStatus.OK, "OK"
+        words = ", ".join(f"{name}: {number}" for name, number in lost.items())
+        if not new.get("out"):
+            return DiagnosticStatus.ERROR, f"nothing leaves; {words}"
+        return DiagnosticStatus.WARN, words
 
     def _report(self, lost: Mapping[str, int]) -> None:
         for name, number in lost.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,18 @@ class DetectorNode(StageNode):
         finder.reset()
         return finder
 
+    def adopt(self, options: Mapping[str, Any], changed: set[str]) -> None:
+        """Tracks live on, so that faces stay covered while back ends are exchanged."""
+        if changed & {"detector", "preset", "threshold"}:
+            from deid_ros.detector.searcher import create_searcher
+            searcher = create_searcher(options["detector"], preset=options["preset"],
+                                       threshold=options["threshold"])
+            searcher.detect(np.zeros((480, 640, 3), np.uint8))
+            searcher.reset()
+            self._finder.detector = searcher
+        for name in ("margin", "cover", "min_surrogate_px"):
+            setattr(self._finder, name, options[name])
+
     def _on_image(self, msg: Any) -> None:
         began = time.monotonic()
         self.health.count("in")
@@ -93,6 +106,8 @@ class DetectorNode(StageNode):
 
     def _on_matches(self, msg: PointCloud2) -> None:
         tracks = from_matches(msg)["track_id"]
+        if not len(tracks):  # the matcher gives everybody another surrogate
+            self._renew()
         for track in tracks:
             self._unanswered.pop(int(track), None)
         highest = int(tracks.max(initial=0))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from sensor_msgs.msg import Image, PointCloud2
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
 
-from deid_ros.errors import FrameError
-from deid_ros.faces import CHIP_NONE, FACE
+from deid_ros.errors import ConfigError, FrameError
+from deid_ros.faces import CHIP_NONE, FACE, match_dtype
 from deid_ros.ros import topics
 from deid_ros.ros.base import StageNode
 from deid_ros.ros.codec import stamp_ns
@@ -46,6 +49,7 @@ class MatcherNode(StageNode):
         self._matches = self.output(PointCloud2, topics.MATCHES, latched(100))
         self.input(PointCloud2, topics.FACES, self._on_faces, keep_last(8))
         self.input(Image, topics.CHIPS, self._on_chips, keep_last(8))
+        self.create_service(Trigger, "~/renew_surrogates", self._on_renew)
 
     def _create(self) -> None:
         from deid_ros.extractor import create_extractor
@@ -57,6 +61,32 @@ class MatcherNode(StageNode):
         side = self._extractor.chip_size
         self._extractor.embed(np.full((1, side, side, 3), 128, np.uint8))  # warm
         self.get_logger().info(self._matcher.introduction)
+
+    def adopt(self, options: Mapping[str, Any], changed: set[str]) -> None:
+        """Other settings are another matcher: everybody gets another surrogate."""
+        from deid_ros.matcher import create_matcher
+        self._matcher = create_matcher(options, warn=self.get_logger().warning)
+        self.get_logger().info(self._matcher.introduction)
+        self._announce()
+
+    def _on_renew(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:
+        """Everybody in view, and everybody remembered, gets another surrogate."""
+        try:
+            if self.options["key"]:
+                raise ConfigError("The parameter 'key' is set, so that the surrogates would be the "
+                                  "same again; start without it.")
+            self.adopt(self.options, set())
+            answer.success, answer.message = True, "every face gets another surrogate"
+        except Exception as error:
+            self.failed("renew", error)
+            answer.success, answer.message = False, str(error)
+        return answer
+
+    def _announce(self) -> None:
+        """A table without rows asks the detector for everybody's chip."""
+        self.health.count("renewed")
+        self._matches.publish(to_table(
+            np.zeros(0, match_dtype(1)), Header(stamp=self.get_clock().now().to_msg())))
 
     def _on_faces(self, msg: PointCloud2) -> None:
         faces, tag = from_table(msg, FACE, tagged=True)

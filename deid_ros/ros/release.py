@@ -83,6 +83,11 @@ class ReleaseQueue:
         if self.wants_surrogates:
             self._joiner.put("surrogates", key, surrogates, now)
 
+    def adjust(self, *, deadline: float, surrogates: bool) -> None:
+        """Other rules from now on, for what waits too."""
+        self.deadline = deadline
+        self.wants_surrogates = surrogates
+
     def clear(self) -> int:
         """Forget everything that waits; the number of frames that thereby never leave."""
         frames = len(self)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
+import cv2
+from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from visualization_msgs.msg import ImageMarker
 
@@ -16,6 +19,7 @@ from deid_ros.ros.base import StageNode
 from deid_ros.ros.camera import CameraFrame, CameraInfos, info_topic
 from deid_ros.ros.codec import stamp_ns
 from deid_ros.ros.markers import outlines
+from deid_ros.ros.pause import Pause
 from deid_ros.ros.proof import check_covered
 from deid_ros.ros.qos import OUTPUT, CameraSubscription, keep_last
 from deid_ros.ros.release import Decision, ReleaseQueue
@@ -54,6 +58,7 @@ class ReplacerNode(StageNode):
                                    deadline=settings["deadline_ms"] / 1e3,
                                    surrogates=settings["replace"] == "surrogate")
         self._infos = CameraInfos()
+        self._paused = Pause(self, self._queue.clear)
         self._image = self.output(Image, topics.IMAGE, OUTPUT)
         self._compressed = self.output(CompressedImage, topics.IMAGE_COMPRESSED, OUTPUT)
         self._info = self.output(CameraInfo, topics.CAMERA_INFO, OUTPUT)
@@ -66,8 +71,34 @@ class ReplacerNode(StageNode):
                    keep_last(8, reliable=False))
         self._tick = self.every(_TICK_S, self._pump)
 
+    def adopt(self, options: Mapping[str, Any], changed: set[str]) -> None:
+        """What waits is covered by the new rules."""
+        from deid_ros.replacer import Replacer
+        if changed & {"replace", "blend"}:
+            self._replacer = Replacer(replace=options["replace"], blend=options["blend"])
+        self._queue.adjust(deadline=options["deadline_ms"] / 1e3,
+                           surrogates=options["replace"] == "surrogate")
+
+    def judged(self, new: Mapping[str, int], lost: Mapping[str, int]) -> tuple[bytes, str]:
+        """Also: WARN while paused or without a camera, ERROR while frames come and none leaves."""
+        if self._paused:
+            return DiagnosticStatus.WARN, "paused: nothing leaves"
+        if not new.get("in") and not lost:
+            return DiagnosticStatus.WARN, f"no images on {self._camera.topic}"
+        if new.get("in", 0) > 1 and not new.get("out") and not lost:
+            return DiagnosticStatus.ERROR, "nothing leaves"
+        return super().judged(new, lost)
+
+    def close(self) -> None:
+        """An end that was asked for ends the pause too."""
+        self._paused.mark.forget()
+        super().close()
+
     def _on_image(self, msg: Any) -> None:
         self.health.count("in")
+        if self._paused:
+            self.health.count("withheld.paused")
+            return
         try:
             frame = CameraFrame(msg)
         except Exception:
@@ -87,7 +118,7 @@ class ReplacerNode(StageNode):
         self._pump()
 
     def _on_info(self, msg: CameraInfo) -> None:
-        if self._infos.came(msg):
+        if not self._paused and self._infos.came(msg):
             self._info.publish(msg)
 
     def _pump(self) -> None:
@@ -139,6 +170,8 @@ class ReplacerNode(StageNode):
             self.failed("cover", error)
             done = self._cover_solid(before, faces)
             check_covered(before, done.frame, done.mask, faces)
+        self.health.count("px.covered", cv2.countNonZero(done.mask))
+        self.health.count("px.boxes", int(faces["width"].astype(int) @ faces["height"].astype(int)))
         return done.frame, done.mask, done.covered_by
 
     def _publish(self, output: Any, faces: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -45,8 +46,16 @@ class Runner:
         self._thread.start()
 
     def _spin(self) -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin_until_future_complete(self._end)
+        while not self._end.done():
+            try:
+                self._executor.spin_until_future_complete(self._end)
+            except ExternalShutdownException:
+                return
+            except Exception as error:
+                # Of a message that cannot even be taken from the transport: whoever may
+                # write to a topic must not be able to end a node.
+                self.node.failed("take", error)
+                time.sleep(0.001)
 
     @property
     def alive(self) -> bool:

@@ -21,6 +21,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 
 from deid_ros.config import Config
+from deid_ros.ros.pause import RUN_VARIABLE
 from deid_ros.ros.runtime import PARENT_VARIABLE
 
 __all__ = ["Child", "Monitor", "Supervisor", "children", "parameter_file"]
@@ -96,7 +97,8 @@ class Supervisor:
         # and the nodes end in order.
         child.process = subprocess.Popen(
             child.command, start_new_session=True,
-            env={**self.environment, PARENT_VARIABLE: str(os.getpid())})
+            env={**self.environment, PARENT_VARIABLE: str(os.getpid()),
+                 RUN_VARIABLE: str(os.getpid())})
         child.started = time.monotonic()
 
     def child(self, name: str) -> Child:
