@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Usage", "cores", "machine_line", "rss_mb"]
+__all__ = ["ProcessState", "Usage", "cores", "machine_line", "process_state", "rss_mb"]
 
 
 def cores() -> int:
@@ -102,3 +102,26 @@ def machine_line(machine: dict[str, Any]) -> str:
         if machine["others_cores"] > 0.1 * machine["cores"]:
             line += ": judge by CPU time and ratios"
     return line
+
+
+@dataclass(frozen=True)
+class ProcessState:
+    """What another process has used and holds: CPU seconds, resident MiB, open files."""
+
+    cpu: float
+    rss_mb: float
+    files: int
+
+
+def process_state(pid: int) -> ProcessState | None:
+    """The state of a process, this one's own too; None where there is no such process."""
+    folder = Path("/proc") / str(pid)
+    try:
+        # The name, in parentheses, may hold anything; 14 and 15 are utime and stime.
+        ticks = (folder / "stat").read_text().rsplit(")", 1)[1].split()[11:13]
+        pages = int((folder / "statm").read_text().split()[1])
+        files = len(os.listdir(folder / "fd"))
+    except (OSError, IndexError):
+        return None
+    return ProcessState(sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
+                        pages * os.sysconf("SC_PAGE_SIZE") / 2**20, files)

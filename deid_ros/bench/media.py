@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from deid_ros.bench.machine import Usage, machine_line
-from deid_ros.bench.pipeline import size_of
+from deid_ros.bench.options import size_of
 from deid_ros.config import Config
 from deid_ros.errors import ConfigError, DeidError
 

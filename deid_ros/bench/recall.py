@@ -81,7 +81,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _size(word: str) -> tuple[int, int]:
-    from deid_ros.bench.pipeline import size_of
+    from deid_ros.bench.options import size_of
     return size_of(word)
 
 

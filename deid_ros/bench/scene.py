@@ -15,17 +15,18 @@ import numpy as np
 
 from deid_ros.errors import ConfigError, MediaError
 
-__all__ = ["FACE_PX", "MAX_FACES", "frames_of", "texture"]
+__all__ = ["FACE_PX", "MAX_FACES", "face_area", "frames_of", "texture"]
 
 #: Height of the face (chin to hairline, px) where there is room for it.
 FACE_PX = 110
 MAX_FACES = 40
 
 # The head in the photograph: its middle, the half axes of the soft ellipse that is cut
-# out, and the height of the face from chin to hairline.
+# out, the height of the face from chin to hairline, and its width from ear to ear.
 _HEAD = (221, 117)
 _AXES = (84, 112)
 _FACE_HEIGHT = 118.0
+_FACE_WIDTH = 92.0
 
 _LEAST_FACE = 24     # px
 _MEMORY = 160e6      # bytes of frames at most
@@ -108,6 +109,12 @@ def frames_of(width: int, height: int, faces: int, *, face_px: int = FACE_PX,
         frame += noise[dy:dy + height, dx:dx + width]
         frames.append(np.clip(frame, 0, 255).astype(np.uint8))
     return frames
+
+
+def face_area(width: int, height: int, faces: int, *, face_px: int = FACE_PX) -> float:
+    """The area (px) of the boxes around all faces of a frame, ear to ear, chin to hairline."""
+    return sum(_FACE_WIDTH / _FACE_HEIGHT * size * size
+               for *_, size in _places(width, height, faces, face_px))
 
 
 def _places(width: int, height: int, faces: int,

@@ -19,8 +19,10 @@ from deid_ros.parameters import PARAMETERS
 __all__ = ["BENCHES", "register", "run"]
 
 #: The benches in the order of the help; those whose module exists are offered.
-BENCHES = ("pipeline", "generator", "recall", "sizes", "consistency", "media", "ros",
-           "faults", "soak")
+BENCHES = ("ros", "faults", "soak", "generator", "recall", "sizes", "consistency", "media")
+
+#: Former names.
+_ALIASES = {"ros": ["pipeline"]}
 
 _DESCRIPTION = """\
 Measure speed, and what is found. Judge speed by CPU time and by ratios within one
@@ -28,7 +30,8 @@ run: wall time also tells what else the machine was doing, which every bench say
 
 _EPILOG = """\
 examples:
-  deid bench pipeline                the whole pipeline over ROS 2
+  deid bench ros                     the live pipeline: rate, latency, where time goes
+  deid bench faults                  processes killed and stopped: does a face leak?
   deid bench generator               a new texture, and rendering a face
   deid bench recall                  which faces are found
   deid bench sizes faces/            what a small face is worth to an attacker
@@ -47,8 +50,9 @@ def register(subparsers: Any) -> None:
                                    description=_DESCRIPTION, epilog=_EPILOG)
     actions = parser.add_subparsers(dest="bench", metavar="BENCH", required=True)
     for name, bench in _benches().items():
-        below = actions.add_parser(name, help=bench.HELP, description=bench.DESCRIPTION,
-                                   epilog=bench.EXAMPLES)
+        below = actions.add_parser(name, aliases=_ALIASES.get(name, []), help=bench.HELP,
+                                   description=bench.DESCRIPTION, epilog=bench.EXAMPLES)
+        below.set_defaults(bench_module=name)
         bench.add_options(below)
         for node, key in bench.PARAMETERS:
             if key in PARAMETERS[node]:
@@ -56,9 +60,9 @@ def register(subparsers: Any) -> None:
         below.add_argument("--params", nargs="+", default=[], metavar="NAME:=VALUE",
                            help="any parameter, as for deid pipeline")
         add_config(below)
-        below.add_argument("--json", metavar="FILE",
-                           help="write the numbers as JSON too; -: to standard output instead "
-                                "of the text")
+        below.add_argument("--json", metavar="FILE", nargs="?", const="-",
+                           help="write the numbers as JSON too; without FILE, or with -, to "
+                                "standard output instead of the text")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     for node, values in parameters_of(args.params).items():
         overrides.setdefault(node, {}).update(values)
     config = load(args.config, overrides)
-    bench = _benches()[args.bench]
+    bench = _benches()[args.bench_module]
     result = bench.measure(config, args)
     document = json.dumps(result, indent=2) + "\n"
     if args.json == "-":

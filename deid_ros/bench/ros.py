@@ -1,17 +1,20 @@
-"""``deid bench pipeline``: the composed graph over real topics, from camera to output."""
+"""``deid bench ros``: the live pipeline over real topics, from camera to output."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from deid_ros.bench.live import live, part
 from deid_ros.bench.machine import Usage, cores, machine_line, rss_mb
+from deid_ros.bench.options import in_range, size_of
 from deid_ros.config import Config
-from deid_ros.errors import ConfigError, DeidError
+from deid_ros.errors import DeidError
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "HELP", "PARAMETERS", "add_options", "measure", "text"]
 
@@ -20,42 +23,24 @@ HELP = "frames a second of the whole pipeline, and where the time goes"
 DESCRIPTION = """\
 Send composed frames (faces that move over a textured background) through the four
 nodes over real ROS 2 topics that stay on this host, and time how long each takes
-to come back covered. Driven flat out (the next frame when a former one came out)
-or at a fixed rate. Making models and covering the first frames is not counted.
+to come back covered. Driven at a fixed rate or flat out (the next frame when a
+former one came out). Making models and covering the first frames is not counted.
 
 The ideal rate is the number of cores divided by the CPU seconds of one frame: what
 would be reached if no core ever waited."""
 
 EXAMPLES = """\
 examples:
-  deid bench pipeline                two faces at 640x480, flat out, over ROS 2
-  deid bench pipeline --rate 15      the same at 15 frames a second
-  deid bench pipeline --core --json result.json
-                                     without ROS, the numbers as JSON too
-  deid bench pipeline --deadline-ms 5000
-                                     on a busy machine: no frame is given up
+  deid bench ros                     two faces at 640x480 and 30 Hz, composed
+  deid bench ros --rate 0            the same, flat out
+  deid bench ros --runtime processes --preset fast --json
+                                     a process for each node; the numbers as JSON
+  deid bench ros --deadline-ms 5000  on a busy machine: no frame is given up
 """
 
 PARAMETERS = (("detector", "detector"), ("detector", "preset"), ("matcher", "gallery"),
               ("matcher", "policy"), ("matcher", "mix"), ("generator", "generator"),
               ("replacer", "replace"), ("replacer", "blend"), ("replacer", "deadline_ms"))
-
-_WARM_S = 60.0       # until the first surrogate, at most
-_CONNECT_S = 15.0
-_SETTLE_S = 1.0
-
-
-def size_of(word: str) -> tuple[int, int]:
-    """Width and height of ``640x480``; for ``argparse``."""
-    width, mark, height = word.lower().partition("x")
-    if not mark or not width.isdecimal() or not height.isdecimal():
-        raise argparse.ArgumentTypeError(f"{word!r} is not of the form WIDTHxHEIGHT, as 640x480")
-    size = int(width), int(height)
-    if not (min(size) >= 32 and max(size) <= 8192):
-        raise argparse.ArgumentTypeError(f"{word!r} is out of range; sides must be from 32 to "
-                                         "8192 px")
-    return size
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What is measured."""
@@ -65,12 +50,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help="in every frame, 0 to 40 [2]")
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S",
                         help="how long to measure [10]")
-    parser.add_argument("--rate", type=float, default=0.0, metavar="HZ",
-                        help="frames sent a second; 0: flat out [0]")
+    parser.add_argument("--rate", type=float, default=30.0, metavar="HZ",
+                        help="frames sent a second; 0: flat out [30]")
     parser.add_argument("--window", type=int, default=2, metavar="N",
                         help="frames under way at most, when driven flat out [2]")
-    parser.add_argument("--core", action="store_true",
-                        help="the same stages one after the other, without ROS, for comparison")
+    parser.add_argument("--runtime", choices=("composed", "processes", "core"),
+                        default="composed",
+                        help="all nodes in this process, a process for each, or the same stages "
+                             "one after the other without ROS, for comparison [composed]")
 
 
 def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
@@ -81,24 +68,25 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
         ``p95``, ``p99``), ``stage_ms`` and ``stage_cpu_ms`` (a frame), ``cpu_ms``
         (a frame), ``ideal_fps``, ``ideal_ratio`` (of it, what was reached),
         ``left_ratio`` (the same for the cores that other processes left), ``faces``
-        (what covered them), ``flat`` (fraction not covered by a surrogate), ``withheld`` by cause,
-        ``rss_mb``, ``machine``, and what was asked for.
+        (what covered them), ``flat`` (fraction not covered by a surrogate), ``area_to_boxes``
+        (what was covered, in parts of the boxes of the face table, which hold the margin) and
+        ``area_to_faces`` (of the faces that were sent, chin to hairline), ``withheld`` by
+        cause, ``rss_mb`` (all processes together; composed with the frames that were sent)
+        and ``rss_mb_of`` each, ``machine``, and what was asked for.
 
     Raises:
         DeidError: an option out of range; a model is missing; nothing came back.
     """
-    for name, value, least, most in (("seconds", args.seconds, 0.2, 3600),
-                                     ("rate", args.rate, 0, 1000), ("window", args.window, 1, 8)):
-        if not least <= value <= most:
-            raise ConfigError(f"--{name} is {value} but must be from {least} to {most}.")
+    in_range(args, seconds=(0.2, 3600), rate=(0, 1000), window=(1, 8))
     from deid_ros.bench.scene import frames_of
     frames = frames_of(*args.size, args.faces)
-    asked = {"bench": "pipeline", "runtime": "core" if args.core else "composed",
+    core = args.runtime == "core"
+    asked = {"bench": "ros", "runtime": args.runtime, "preset": config["detector"]["preset"],
              "size": list(args.size), "faces_per_frame": args.faces, "rate": args.rate,
-             "window": 1 if args.core else args.window, "seconds": args.seconds,
+             "window": 1 if core else args.window, "seconds": args.seconds,
              "detector": config["detector"]["detector"],
              "replace": config["replacer"]["replace"], "blend": config["replacer"]["blend"]}
-    return asked | (_core if args.core else _composed)(config, args, frames)
+    return asked | (_core if core else _live)(config, args, frames)
 
 
 def _core(config: Config, args: argparse.Namespace, frames: list) -> dict[str, Any]:
@@ -136,90 +124,66 @@ def _core(config: Config, args: argparse.Namespace, frames: list) -> dict[str, A
                    stage_cpu_ms={}, faces=covered, withheld={})
 
 
-def _composed(config: Config, args: argparse.Namespace, frames: list) -> dict[str, Any]:
+def _live(config: Config, args: argparse.Namespace, frames: list) -> dict[str, Any]:
     from deid_ros.ros.driver import Driver
-    from deid_ros.ros.graph import STAGES, Graph
-    from deid_ros.ros.health import Health
-    from deid_ros.ros.runtime import Runner, ros_context
 
-    with ros_context(network="host") as context:
-        driver = Driver(frames, topic=config["detector"]["image_topic"], context=context,
-                        rate=args.rate, window=args.window,
-                        patience=config["replacer"]["deadline_ms"] / 1e3 + 0.5)
-        runner, driver_name = Runner(driver), driver.get_name()
-        try:
-            with Graph(config, context=context) as graph:
-                runner.start()
-                _wait(driver.connected, _CONNECT_S,
-                      "The nodes did not find each other over ROS 2; check ROS_DOMAIN_ID and "
-                      "the Fast DDS profile of the environment.")
-                _warm_up(graph, driver, wants=args.faces and graph.node(
-                    "replacer").options["replace"] == "surrogate")
-                stages = [name for name in STAGES if name in graph.runners]
-                for name in stages:
-                    # Nothing is under way now: count anew.
-                    graph.node(name).health = Health()
-                driver.begin()
-                usage = Usage()
-                driver.drive()
-                time.sleep(args.seconds)
-                spent = usage.spent()
-                sent, lost, latencies = driver.counts()
-                driver.drive(False)
-                _wait(lambda: not driver.under_way, 3.0)
-                late = driver.counts()
-                values = graph.values()
-                rss = rss_mb()
-        finally:
-            runner.stop()
+    def driver(**options: Any) -> Any:
+        return Driver(frames, rate=args.rate, window=args.window,
+                      patience=config["replacer"]["deadline_ms"] / 1e3 + 0.5, **options)
+
+    with live(config, runtime=args.runtime, make_driver=driver) as pipe:
+        pipe.warm_up(faces=args.faces > 0)
+        before, processes = pipe.values(), pipe.states()
+        driver_name = pipe.driver.get_name()
+        pipe.driver.begin()
+        usage = Usage()
+        pipe.driver.drive()
+        time.sleep(args.seconds)
+        spent, after = usage.spent(), pipe.states()
+        sent, _, latencies = pipe.driver.counts()
+        pipe.settle()
+        late = pipe.driver.counts()
+        values = pipe.values()
     count = len(latencies)
+    counted = {name: part(values.get(name, {}), "", before.get(name)) for name in pipe.stages}
+    replacer = counted["replacer"]
     if not count:
         raise DeidError(f"{sent} frames were sent in {args.seconds} s and none came back; "
-                        f"withheld: {_part(values['replacer'], 'withheld.') or 'none'}.")
+                        f"withheld: {part(replacer, 'withheld.') or 'none'}.")
     # A frame that was withheld has cost as much as one that left.
-    handled = max(int(values["detector"].get("out", 0)), count)
-    cpu = spent.cpu - spent.threads.get(driver_name, 0.0)
-    by_thread = {name: spent.threads.get(name, 0.0) for name in stages}
-    # Threads that are not Python's: those of the networks and of the transport.
-    by_thread["other threads"] = max(cpu - sum(by_thread.values()), 0.0)
+    handled = max(counted["detector"].get("out", 0), count)
+    if pipe.supervisor is None:
+        cpu = spent.cpu - spent.threads.get(driver_name, 0.0)
+        used = {name: spent.threads.get(name, 0.0) for name in pipe.stages}
+        # Threads that are not Python's: those of the networks and of the transport.
+        used["other threads"] = max(cpu - sum(used.values()), 0.0)
+    else:
+        used = {name: after[name].cpu - processes[name].cpu for name in after
+                if name in processes}
+        cpu = sum(used.values())
+        # What this process, the driver, used is not the pipeline's.
+        others = None if spent.others is None else max(spent.others - cpu / spent.wall, 0.0)
+        spent = dataclasses.replace(spent, others=others)
     # What was still under way at the end is no loss if it came back.
-    return _result(
+    result = _result(
         spent, cpu, handled, sent=sent, latencies=latencies,
-        delivered=len(late[2]) / max(sent, 1), rss=rss,
-        stage_ms={name: value for name in stages
-                  if (value := values[name].get("work_ms.p50")) is not None},
-        stage_cpu_ms={name: 1e3 * value / handled for name, value in by_thread.items()},
-        faces=_part(values["replacer"], "faces."),
-        withheld=_part(values["replacer"], "withheld."))
+        delivered=len(late[2]) / max(sent, 1), rss=sum(state.rss_mb for state in after.values()),
+        stage_ms={name: value for name in pipe.stages
+                  if (value := values.get(name, {}).get("work_ms.p50")) is not None},
+        stage_cpu_ms={name: 1e3 * value / handled for name, value in used.items()},
+        faces=part(replacer, "faces."), withheld=part(replacer, "withheld."))
+    return result | _area(replacer, args) | {
+        "rss_mb_of": {name: round(state.rss_mb, 1) for name, state in after.items()}}
 
 
-def _warm_up(graph: Any, driver: Any, *, wants: bool) -> None:
-    """Drive until faces leave as surrogates, so that every model has run, then let it drain."""
-    health = graph.node("replacer").health
-    driver.drive()
-    try:
-        _wait(lambda: health.total("faces.surrogate") >= 20 if wants else health.total("out") >= 10,
-              _WARM_S, "No surrogate left the pipeline in a minute; the errors above say why. On a "
-              "machine this busy or slow, try --deadline-ms 5000.")
-        time.sleep(_SETTLE_S)
-    finally:
-        driver.drive(False)
-    _wait(lambda: not driver.under_way, 3.0)
+def _area(counted: Mapping[str, int], args: argparse.Namespace) -> dict[str, float | None]:
+    """What was covered, in parts of the boxes in the face table, and of the faces sent."""
+    from deid_ros.bench.scene import face_area
 
-
-def _wait(condition: Callable[[], Any], seconds: float, complaint: str = "") -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            if complaint:
-                raise DeidError(complaint)
-            return
-        time.sleep(0.02)
-
-
-def _part(values: Mapping[str, float], prefix: str) -> dict[str, int]:
-    return {name.removeprefix(prefix): int(value) for name, value in values.items()
-            if name.startswith(prefix)}
+    covered, boxes = counted.get("px.covered", 0), counted.get("px.boxes", 0)
+    sent = face_area(*args.size, args.faces) * counted.get("out", 0)
+    return {"area_to_boxes": round(covered / boxes, 3) if boxes else None,
+            "area_to_faces": round(covered / sent, 3) if sent else None}
 
 
 def _result(spent: Any, cpu: float, handled: int, *, sent: int, latencies: list[float],
@@ -256,7 +220,8 @@ def text(result: dict[str, Any]) -> str:
     latency = result["latency_ms"]
     total = sum(result["faces"].values())
     lines = [
-        f"pipeline  {result['runtime']}, {width}x{height}, {result['faces_per_frame']} faces, "
+        f"pipeline  {result['runtime']}, {result['preset']}, {width}x{height}, "
+        f"{result['faces_per_frame']} faces, "
         f"{driven}, {result['seconds']:g} s, {'+'.join(result['detector'])}",
         f"machine   {machine_line(result['machine'])}",
         f"rate      {result['fps']:.1f} frames/s end to end, {result['frames_out']} of "
@@ -275,8 +240,12 @@ def text(result: dict[str, Any]) -> str:
         f"faces     {total} covered" + (f", {100 * result['flat']:.1f} % flat ("
                                         + ", ".join(f"{k} {n}" for k, n in result["faces"].items())
                                         + ")" if total else ""),
-        f"memory    {result['rss_mb']:.0f} MiB",
+        f"memory    {result['rss_mb']:.0f} MiB"
+        + (f" ({_words(result['rss_mb_of'])})" if len(result.get("rss_mb_of", ())) > 1 else ""),
     ]
+    if result.get("area_to_boxes"):
+        lines.append(f"area      covered {result['area_to_boxes']:.2f} times the boxes of the face "
+                     f"table, {result['area_to_faces']:.2f} times the faces sent")
     if result["withheld"]:
         lines.append("withheld  " + ", ".join(f"{k} {n}" for k, n in result["withheld"].items())
                      + ("; --deadline-ms 5000 gives no frame up"
