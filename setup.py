@@ -39,8 +39,15 @@ TRAIN = [
 ]
 # The demo's photograph of an astronaut comes with scikit-image.
 DEMO = ["scikit-image>=0.22,<1"]
-DEV = [
+# Classical recognisers and the report that deid evaluate --report writes.
+REPORT = [
     *DEMO,
+    "scikit-learn>=1.3,<2",
+    "matplotlib>=3.8,<4",
+    "Jinja2>=3.1,<4",
+]
+DEV = [
+    *REPORT,
     "pytest>=8,<10",
     "hypothesis>=6.80,<7",
     "ruff>=0.5",
@@ -88,7 +95,7 @@ setup(
         "PyYAML>=5.4,<7",
         "tqdm>=4.60,<5",
     ],
-    extras_require={"ros": ROS, "train": TRAIN, "demo": DEMO, "dev": DEV},
+    extras_require={"ros": ROS, "train": TRAIN, "demo": DEMO, "report": REPORT, "dev": DEV},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/" + NAME]),
         ("share/" + NAME, ["package.xml"]),

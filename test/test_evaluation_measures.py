@@ -206,6 +206,7 @@ def test_keys_are_stable():
         "dlib.same_sex.rank_1", "dlib.same_sex.rank_5", "dlib.same_sex.mean_rank",
         "dlib.own_distance", "dlib.other_distance", "dlib.closer",
         "dlib.tar_at_far_1e-2", "dlib.tar_at_far_1e-3", "dlib.eer",
+        "dlib.same_sex.tar_at_far_1e-2", "dlib.same_sex.tar_at_far_1e-3", "dlib.same_sex.eer",
         "detection.hog.retained", "landmarks.error", "pose.yaw", "pose.pitch", "pose.roll",
         "sharpness.ratio", "outside.changed", "outside.difference",
         "expression.mouth", "expression.eyes", "variety.ratio"]

@@ -7,17 +7,24 @@ originals and which of them belongs to whom, and sees the outputs one by one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from deid_ros.errors import EvaluationError
+from deid_ros.evaluation.appearance import Eigenfaces, Fisherfaces, Lbph
+from deid_ros.evaluation.onnx_recogniser import OnnxRecogniser
 from deid_ros.evaluation.recognition import euclidean
 from deid_ros.evaluation.utility import shape_points
 from deid_ros.evaluation.views import Observer, View
-from deid_ros.geometry import MESH_TO_IBUG68, rotation
+from deid_ros.geometry import MESH_TO_IBUG68, measure_expression, rotation
 
-__all__ = ["ATTACKERS", "Attacker", "DlibAttacker", "ShapeAttacker", "create_attackers"]
+__all__ = ["ATTACKERS", "DEFAULT", "Attacker", "DlibAttacker", "ExpressionAttacker",
+           "ShapeAttacker", "create_attackers"]
+
+#: Who attacks unless somebody asks for more.
+DEFAULT = ("dlib", "shape")
 
 
 class Attacker(Protocol):
@@ -66,7 +73,24 @@ class DlibAttacker:
         return euclidean(probes, against)
 
 
-class ShapeAttacker:
+class _Standardised:
+    """Compares rows of unlike numbers: each in standard deviations of the originals."""
+
+    def distances(self, probes: np.ndarray, against: np.ndarray, *,
+                  known: np.ndarray) -> np.ndarray:
+        """See ``Attacker.distances``; in standard deviations of the originals."""
+        known = np.asarray(known, np.float64)
+        if not len(known):
+            return np.zeros((len(probes), len(against)))
+        mean, spread = known.mean(axis=0), known.std(axis=0)
+        # A coordinate in which the known people agree tells nobody apart.
+        use = spread > 1e-6
+        scale = np.where(use, spread, 1.0)
+        return euclidean(((np.asarray(probes) - mean) / scale)[:, use],
+                         ((np.asarray(against) - mean) / scale)[:, use])
+
+
+class ShapeAttacker(_Standardised):
     """The shape of jaw, brows and nose alone, head pose and expression removed.
 
     The landmarks get their depth from the face mesh, are turned to the front, scaled
@@ -85,18 +109,24 @@ class ShapeAttacker:
         """See ``Attacker.describe``: (72,), x and y of 36 points in model units."""
         return frontal_shape(view)
 
-    def distances(self, probes: np.ndarray, against: np.ndarray, *,
-                  known: np.ndarray) -> np.ndarray:
-        """See ``Attacker.distances``; in standard deviations of the originals."""
-        known = np.asarray(known, np.float64)
-        if not len(known):
-            return np.zeros((len(probes), len(against)))
-        mean, spread = known.mean(axis=0), known.std(axis=0)
-        # A coordinate in which the known people agree tells nobody apart.
-        use = spread > 1e-6
-        scale = np.where(use, spread, 1.0)
-        return euclidean(((np.asarray(probes) - mean) / scale)[:, use],
-                         ((np.asarray(against) - mean) / scale)[:, use])
+
+class ExpressionAttacker(_Standardised):
+    """The expression alone: what the tool passes on to the surrogate on purpose.
+
+    The numbers of ``faces.EXPRESSION`` (openings of mouth and eyes, width of the
+    mouth, brows), each standardised over the originals.
+    """
+
+    name = "expression"
+    title = "expression alone"
+    threshold = None
+
+    def __init__(self, observer: Observer) -> None:
+        pass
+
+    def describe(self, frame: np.ndarray, view: View) -> np.ndarray:
+        """See ``Attacker.describe``: (7,), in eye distances."""
+        return measure_expression(view.mesh, view.pose).astype(np.float64)
 
 
 def frontal_shape(view: View) -> np.ndarray:
@@ -110,19 +140,27 @@ def frontal_shape(view: View) -> np.ndarray:
 
 #: Name -> maker of an attacker from the instruments it shares.
 ATTACKERS: dict[str, Callable[[Observer], Attacker]] = {
-    DlibAttacker.name: DlibAttacker,
-    ShapeAttacker.name: ShapeAttacker,
-}
+    attacker.name: attacker for attacker in (
+        DlibAttacker, ShapeAttacker, ExpressionAttacker, Eigenfaces, Fisherfaces, Lbph)}
 
 
 def create_attackers(names: Sequence[str], observer: Observer) -> list[Attacker]:
-    """The attackers of these names.
+    """The attackers of these names; a name ending in .onnx is a recogniser's file.
 
     Raises:
-        EvaluationError: an unknown name.
+        EvaluationError: an unknown name, a name given twice, a file that is no
+            recogniser, a library that is missing.
     """
+    out: list[Attacker] = []
     for name in names:
-        if name not in ATTACKERS:
+        if name.lower().endswith(".onnx"):
+            out.append(OnnxRecogniser(Path(name)))
+        elif name in ATTACKERS:
+            out.append(ATTACKERS[name](observer))
+        else:
             raise EvaluationError(f"There is no attacker called '{name}'; choose from "
-                                  f"{', '.join(ATTACKERS)}.")
-    return [ATTACKERS[name](observer) for name in names]
+                                  f"{', '.join(ATTACKERS)}, or give a file ending in .onnx.")
+    if len({attacker.name for attacker in out}) < len(out):
+        raise EvaluationError(f"An attacker is given twice in {', '.join(names)}; "
+                              "name each once.")
+    return out

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from deid_ros.errors import EvaluationError
-from deid_ros.evaluation.attackers import Attacker, create_attackers
+from deid_ros.evaluation.attackers import DEFAULT, Attacker, create_attackers
 from deid_ros.evaluation.intervals import Measure, Summary, summarise
-from deid_ros.evaluation.measures import contributor_share, measures_of
+from deid_ros.evaluation.measures import contributor_share, curves_of, impersonation, measures_of
 from deid_ros.evaluation.observations import (
     Observations,
     Originals,
@@ -79,6 +79,8 @@ class Evaluation:
     ``measures``   in the order of the report.
     ``values``     measure key -> float (N,), each person's mean over the runs.
     ``settings``   what the numbers depend on.
+    ``curves``     attacker -> 'all', 'same_sex' -> 'cmc', 'roc', the mean over runs; see
+                   ``measures.curves_of``.
     """
 
     people: tuple[Person, ...]
@@ -87,10 +89,11 @@ class Evaluation:
     measures: tuple[Summary, ...]
     values: dict[str, np.ndarray]
     settings: dict[str, object] = field(default_factory=dict)
+    curves: dict[str, dict] = field(default_factory=dict)
 
 
 def evaluate(people: Sequence[Person], folder: Path, runs: Iterable[Run], *,
-             gallery: GalleryPeople | None = None, attackers: Sequence[str] = ("dlib", "shape"),
+             gallery: GalleryPeople | None = None, attackers: Sequence[str] = DEFAULT,
              detectors: Sequence[str] = RETENTION, landmarks: str | None = None,
              draws: int = 1000, seed: int = 0, progress: Progress = silent) -> Evaluation:
     """Measure the outputs of one or several runs over the same people.
@@ -114,16 +117,20 @@ def evaluate(people: Sequence[Person], folder: Path, runs: Iterable[Run], *,
     originals = observe_originals(people, observer, chosen, progress=progress)
     measured: list[list[Measure]] = []
     missing: dict[str, tuple[str, ...]] = {}
+    curves = []
     for number, run in enumerate(runs):
         observed = _observe(originals, folder, run.outputs, observer, chosen, run, progress)
         second = (None if run.second is None else
                   _observe(originals, folder, run.second, observer, chosen, None, progress))
         one = measures_of(observed, chosen, second=second)
         if gallery is not None and run.contributors is not None and "dlib" in observed.probes:
-            one += contributor_share(
-                _similarity(observed.probes["dlib"], gallery.embeddings), gallery.ids,
-                [p.id for p in originals.people], run.contributors, observed.missing)
+            alike = _similarity(observed.probes["dlib"], gallery.embeddings)
+            one += contributor_share(alike, gallery.ids, [p.id for p in originals.people],
+                                     run.contributors, observed.missing)
+            one += impersonation(alike, _similarity(observed.known["dlib"], gallery.embeddings),
+                                 observed.missing)
         measured.append(one)
+        curves.append(curves_of(observed, chosen))
         missing[run.key or str(number)] = tuple(observed.ids[observed.missing].tolist())
     if not measured:
         raise EvaluationError("There is no run to evaluate; give a folder of outputs.")
@@ -135,8 +142,9 @@ def evaluate(people: Sequence[Person], folder: Path, runs: Iterable[Run], *,
     return Evaluation(
         originals.people, originals.faceless, missing,
         tuple(summarise(measured, len(originals.people), count=draws, seed=seed)), values,
-        {"attackers": list(attackers), "detectors": list(detectors),
-         "landmarks": observer.landmarks, "keys": len(measured), "draws": draws, "seed": seed})
+        {"attackers": [attacker.name for attacker in chosen], "detectors": list(detectors),
+         "landmarks": observer.landmarks, "keys": len(measured), "draws": draws, "seed": seed},
+        _mean_curves(curves))
 
 
 def _observe(originals: Originals, folder: Path, outputs: Path, observer: Observer,
@@ -150,6 +158,14 @@ def _similarity(probes: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
     """Cosine of (N, D) to unit rows (G, D): float (N, G); missing probes at 0."""
     length = np.linalg.norm(probes, axis=1, keepdims=True)
     return np.nan_to_num(probes / np.maximum(length, 1e-9)) @ embeddings.T
+
+
+def _mean_curves(runs: Sequence[dict[str, dict]]) -> dict[str, dict]:
+    """The mean over runs of every curve."""
+    return {name: {group: {kind: np.mean([run[name][group][kind] for run in runs], axis=0)
+                           for kind in curves}
+                   for group, curves in groups.items()}
+            for name, groups in runs[0].items()}
 
 
 def _mean_over_keys(rows: Sequence[np.ndarray]) -> np.ndarray:

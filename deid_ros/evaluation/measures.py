@@ -14,9 +14,17 @@ from deid_ros.evaluation import recognition as r
 from deid_ros.evaluation.attackers import Attacker
 from deid_ros.evaluation.intervals import Measure, mean_measure, median_measure, pearson
 from deid_ros.evaluation.observations import Observations
+from deid_ros.evaluation.precision import average_precision
 
-__all__ = ["contributor_share", "detection", "distances_of", "expression", "identification",
-           "measures_of", "parrot", "picture", "variety", "verification"]
+__all__ = ["FAR_GRID", "contributor_share", "curves_of", "detection", "distances_of",
+           "downstream", "expression", "identification", "impersonation", "measures_of",
+           "parrot", "picture", "variety", "verification"]
+
+#: The false accept rates at which the ROC is drawn.
+FAR_GRID = np.concatenate([[0.0], np.logspace(-3, 0, 61)])
+
+#: dlib's 0.6 as the cosine of descriptors of the usual length 1.44.
+SAME_COSINE = 1 - 0.6 ** 2 / (2 * 1.44 ** 2)
 
 #: The false accept rates at which true accepts are given.
 FALSE_ACCEPTS = (1e-2, 1e-3)
@@ -84,16 +92,28 @@ def verification(prefix: str, distances: np.ndarray, originals: np.ndarray,
         chance = float((alike < threshold).mean()) if len(alike) else None
         out.append(mean_measure(f"{prefix}.closer", f"closer than {threshold:g} to the own "
                                 "original", "share", (own < threshold).astype(float), chance))
+    out += _one_to_one(prefix, "", own, distances, strangers, None)
+    return out + _one_to_one(f"{prefix}.same_sex", "same sex: ", own, distances,
+                             r.impostors(originals, r.same_group(sex)), r.same_group(sex))
+
+
+def _one_to_one(prefix: str, title: str, own: np.ndarray, distances: np.ndarray,
+                strangers: np.ndarray, candidates: np.ndarray | None) -> list[Measure]:
+    """True accepts and equal error rate against everybody, or against those of one sex."""
+    ranked = np.ones(len(own), bool) if candidates is None else np.diag(candidates)
+    out = []
     for far in FALSE_ACCEPTS:
-        limit = r.accept_threshold(strangers, far)
+        accepted = r.true_accepts(own, r.accept_threshold(strangers, far))
         out.append(mean_measure(f"{prefix}.tar_at_far_{_rate(far)}",
-                                f"true accepts at FAR {_rate(far)}", "share",
-                                r.true_accepts(own, limit), far))
-    points = r.operating_points(distances)
-    enough = len(distances) if len(distances) > 1 else 0
-    out.append(Measure(f"{prefix}.eer", "equal error rate", "rate",
-                       lambda rows: r.equal_error_rate(points, rows), enough, 0.5))
-    return out
+                                f"{title}true accepts at FAR {_rate(far)}", "share",
+                                np.where(ranked, accepted, np.nan), far))
+    points = r.operating_points(distances, candidates=candidates)
+
+    def eer(rows: np.ndarray) -> float:
+        return r.equal_error_rate(points, rows[ranked[rows]])
+
+    enough = int(ranked.sum()) if ranked.sum() > 1 else 0
+    return [*out, Measure(f"{prefix}.eer", f"{title}equal error rate", "rate", eer, enough, 0.5)]
 
 
 def parrot(attacker: Attacker, observed: Observations, second: Observations) -> list[Measure]:
@@ -145,13 +165,31 @@ def picture(observed: Observations) -> list[Measure]:
     for axis, name in enumerate(("yaw", "pitch", "roll")):
         out.append(median_measure(f"pose.{name}", f"difference in {name} (median)", "degrees",
                                   observed.pose_error[:, axis]))
-    return [*out,
-            median_measure("sharpness.ratio", "sharpness of the face (median)", "ratio",
+    out += [median_measure("sharpness.ratio", "sharpness of the face (median)", "ratio",
                            observed.sharpness),
             mean_measure("outside.changed", "pixels changed outside the faces", "part",
                          observed.outside[:, 0]),
             mean_measure("outside.difference", "mean difference outside the faces", "levels",
                          observed.outside[:, 1])]
+    if observed.likeness is not None:
+        out.append(mean_measure("outside.ssim", "structural similarity outside the faces",
+                                "ratio", observed.likeness))
+    return out
+
+
+def downstream(observed: Observations) -> list[Measure]:
+    """A task behind the tool: a detector's average precision on the outputs.
+
+    What the detector finds in the originals is the truth (its average precision there
+    is 1); what it finds in the outputs is right where the boxes share half.
+    """
+    out = []
+    for name, found in observed.precision.items():
+        out.append(Measure(
+            f"detection.{name}.ap", f"{name}: average precision, originals 1.0", "ratio",
+            lambda rows, found=found: average_precision([found[row] for row in rows]),
+            sum(1 for one in found if one.truth), 1.0))
+    return out
 
 
 def variety(outputs: np.ndarray, originals: np.ndarray) -> list[Measure]:
@@ -190,6 +228,46 @@ def contributor_share(similarity: np.ndarray, gallery: Sequence[str], ids: Seque
                          "share", values)]
 
 
+def impersonation(similarity: np.ndarray, strangers: np.ndarray,
+                  missing: np.ndarray) -> list[Measure]:
+    """Outputs on which the real face of somebody of the gallery has landed.
+
+    Args:
+        similarity: float (N, G), cosine of outputs to the gallery's people.
+        strangers: float (N, G), the same of the originals, who are nobody in the
+            gallery: as often as they are that close, it is chance.
+        missing: bool (N,).
+    """
+    def close(rows: np.ndarray) -> np.ndarray:
+        return (rows.max(axis=1, initial=-1.0) > SAME_COSINE).astype(float)
+
+    chance = float(close(strangers).mean()) if len(strangers) else None
+    return [mean_measure("gallery.impersonated", "is a gallery person's face to dlib", "share",
+                         np.where(missing, 1.0, close(similarity)), chance)]
+
+
+def curves_of(observed: Observations, attackers: Sequence[Attacker]) -> dict[str, dict]:
+    """What is drawn: attacker -> 'all' and 'same_sex' -> the curves.
+
+    ``cmc`` is the share found within rank 1, 2, ...; ``roc`` the true accepts at the
+    false accept rates of ``FAR_GRID``.
+    """
+    out: dict[str, dict] = {}
+    for attacker in attackers:
+        distances = distances_of(observed, attacker)
+        same = r.same_group(observed.sex)
+        out[attacker.name] = {}
+        for name, allowed in (("all", None), ("same_sex", same)):
+            rows = np.arange(len(distances)) if allowed is None else \
+                np.flatnonzero(allowed.diagonal())
+            points = r.operating_points(distances[rows], rows,
+                                        candidates=None if allowed is None else allowed[rows])
+            out[attacker.name][name] = {
+                "cmc": r.cmc(r.ranks(distances, candidates=allowed)),
+                "roc": r.accepts_at(points, FAR_GRID)}
+    return out
+
+
 def measures_of(observed: Observations, attackers: Sequence[Attacker], *,
                 second: Observations | None = None) -> list[Measure]:
     """Every measure that needs no gallery, in the order of the report."""
@@ -199,12 +277,12 @@ def measures_of(observed: Observations, attackers: Sequence[Attacker], *,
         among = attacker.distances(known, known, known=known)
         distances = distances_of(observed, attacker)
         out += identification(attacker.name, distances, observed.sex)
-        if attacker.threshold is not None:
-            out += verification(attacker.name, distances, among, observed.sex,
-                                threshold=attacker.threshold)
+        out += verification(attacker.name, distances, among, observed.sex,
+                            threshold=attacker.threshold)
         if second is not None:
             out += parrot(attacker, observed, second)
-    out += detection(observed) + picture(observed) + expression(observed)
+    out += (detection(observed) + downstream(observed) + picture(observed)
+            + expression(observed))
     for attacker in attackers[:1]:
         known, probes = observed.known[attacker.name], observed.probes[attacker.name]
         among = attacker.distances(known, known, known=known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from deid_ros.errors import EvaluationError
 from deid_ros.evaluation.attackers import Attacker
 from deid_ros.evaluation.people import Person
+from deid_ros.evaluation.precision import Matched, match_boxes
 from deid_ros.evaluation.utility import (
     eye_opening,
     face_region,
@@ -19,6 +20,7 @@ from deid_ros.evaluation.utility import (
     landmark_error,
     mouth_opening,
     outside_change,
+    outside_likeness,
     pose_difference,
     sharpness_ratio,
 )
@@ -70,6 +72,8 @@ class Observations:
     ``mouth, eyes``       float (N, 2), opening in original and output (NaN: missing).
     ``sharpness``         float (N,), ratio; 0 where missing.
     ``outside``           float (N, 2), share of pixels changed, mean difference.
+    ``likeness``          float (N,), structural similarity outside the faces.
+    ``precision``         detector name -> N judged pictures (``precision.Matched``).
     """
 
     ids: np.ndarray
@@ -85,6 +89,8 @@ class Observations:
     eyes: np.ndarray
     sharpness: np.ndarray
     outside: np.ndarray
+    likeness: np.ndarray | None = None
+    precision: dict[str, list[Matched]] = field(default_factory=dict)
 
 
 def read_frame(path: Path) -> np.ndarray | None:
@@ -160,6 +166,8 @@ def observe_outputs(originals: Originals, people: Sequence[Person], observer: Ob
     error, pose = np.full(count, np.inf), np.full((count, 3), np.inf)
     mouth, eyes = np.full((count, 2), np.nan), np.full((count, 2), np.nan)
     sharp, outside = np.zeros(count), np.zeros((count, 2))
+    likeness = np.zeros(count)
+    judged: dict[str, list[Matched]] = {name: [] for name in observer.detectors}
     for i, person in enumerate(progress(originals.people, "outputs")):
         view, frame = originals.views[i], read_frame(person.original)
         assert frame is not None
@@ -174,9 +182,12 @@ def observe_outputs(originals: Originals, people: Sequence[Person], observer: Ob
         mouth[i, 0], eyes[i, 0] = mouth_opening(view.landmarks), eye_opening(view.landmarks)
         sharp[i] = sharpness_ratio(frame, output, region)
         mask = _mask((masks or {}).get(person.id), view.size)
-        outside[i] = outside_change(
-            frame, output, mask=mask,
-            boxes=grow_boxes(view.boxes, _GROWN) if mask is None else None)
+        boxes = grow_boxes(view.boxes, _GROWN) if mask is None else None
+        outside[i] = outside_change(frame, output, mask=mask, boxes=boxes)
+        likeness[i] = outside_likeness(frame, output, mask=mask, boxes=boxes)
+        for name, rows in judged.items():
+            rows.append(match_boxes(view.scored[name][:, :4], np.zeros((0, 5)) if seen is None
+                                    else seen.scored[name]))
         if output is None or seen is None:
             continue
         missing[i] = False
@@ -194,4 +205,4 @@ def observe_outputs(originals: Originals, people: Sequence[Person], observer: Ob
         sex=np.array([p.sex for p in originals.people], dtype=str), missing=missing,
         known=dict(originals.features), probes=probes, found_before=before, found_after=after,
         landmark_error=error, pose_error=pose, mouth=mouth, eyes=eyes, sharpness=sharp,
-        outside=outside)
+        outside=outside, likeness=likeness, precision=judged)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 __all__ = [
-    "OperatingPoints", "Ranks", "accept_threshold", "cmc", "count_missing",
+    "OperatingPoints", "Ranks", "accept_threshold", "accepts_at", "cmc", "count_missing",
     "equal_error_rate", "euclidean", "hits", "mean_other", "own_distances", "ranks",
     "roc", "same_group", "true_accepts", "variety",
 ]
@@ -206,11 +206,13 @@ class OperatingPoints:
 
 
 def operating_points(distances: np.ndarray, own: np.ndarray | None = None, *,
+                     candidates: np.ndarray | None = None,
                      thresholds: int = 512) -> OperatingPoints:
     """Genuine and impostor trials of probes against originals, over many thresholds.
 
     Args:
         distances: float (P, K), at least two columns; see ``count_missing``.
+        candidates: bool (P, K), who is compared at all; by default everybody.
         thresholds: how many; quantiles of the distances where there are more of those.
     """
     d = np.asarray(distances, np.float64)
@@ -221,10 +223,13 @@ def operating_points(distances: np.ndarray, own: np.ndarray | None = None, *,
         finite = np.quantile(finite, np.linspace(0, 1, thresholds))
     steps = np.append(finite, np.inf)
     rejects = (d[rows, own][:, None] >= steps).astype(np.float64)
-    others = np.sort(np.where(np.arange(d.shape[1]) == own[:, None], np.nan, d), axis=1)
-    accepts = np.stack([np.searchsorted(row[:-1], steps) for row in others]) \
+    allowed = np.arange(d.shape[1]) != own[:, None]
+    if candidates is not None:
+        allowed &= candidates
+    accepts = np.stack([np.searchsorted(np.sort(row[other]), steps) / max(other.sum(), 1)
+                        for row, other in zip(d, allowed)]) \
         if len(d) else np.zeros((0, len(steps)))
-    return OperatingPoints(steps, rejects, accepts / max(d.shape[1] - 1, 1))
+    return OperatingPoints(steps, rejects, accepts)
 
 
 def equal_error_rate(points: OperatingPoints, rows: np.ndarray | None = None) -> float:
@@ -255,6 +260,24 @@ def roc(points: OperatingPoints) -> tuple[np.ndarray, np.ndarray]:
     if not len(points.rejects):
         return np.full(len(points.thresholds), np.nan), np.full(len(points.thresholds), np.nan)
     return points.accepts.mean(axis=0), 1.0 - points.rejects.mean(axis=0)
+
+
+def accepts_at(points: OperatingPoints, rates: np.ndarray) -> np.ndarray:
+    """The true accepts at these false accept rates, between steps by straight lines.
+
+    Args:
+        rates: float (n,), rising.
+
+    Returns:
+        float (n,), NaN without probes.
+    """
+    if not len(points.rejects):
+        return np.full(len(rates), np.nan)
+    false, true = roc(points)
+    # The best that a rate allows: of several points at one rate, the last.
+    kept = np.append(np.diff(false) > 0, True)
+    return np.interp(rates, np.append(0.0, false[kept]), np.append(
+        true[false == 0].max(initial=0.0), true[kept]))
 
 
 def variety(distances: np.ndarray, rows: np.ndarray | None = None) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 from deid_ros import __version__
 from deid_ros.evaluation.evaluate import Evaluation
 from deid_ros.evaluation.intervals import Summary
+from deid_ros.evaluation.measures import FAR_GRID
 
 __all__ = ["SCHEMA", "as_json", "as_table"]
 
@@ -18,16 +19,21 @@ SCHEMA = 1
 _HEADINGS = {
     "dlib": "Recognised by dlib's descriptor, which knows all {n} originals",
     "shape": "Recognised by the shape of jaw, brows and nose alone",
+    "expression": "Recognised by the expression alone",
+    "eigenfaces": "Recognised by eigenfaces",
+    "fisherfaces": "Recognised by Fisherfaces",
+    "lbph": "Recognised by local binary patterns",
     "parrot.dlib": "Parrot attack, descriptor: second photos put through the same tool",
     "parrot.shape": "Parrot attack, shape alone: second photos put through the same tool",
     "gallery": "Strangers' faces",
     "detection": "Is it still a face",
     "landmarks": "Does it look the same way",
     "sharpness": "The picture",
-    "expression": "Does it follow the person",
+    "follows": "Does it follow the person",
     "variety": "Is each of them somebody",
 }
-_SECTION_OF = {"pose": "landmarks", "outside": "sharpness"}
+_SECTION_OF = {"expression.mouth": "follows", "expression.eyes": "follows",
+               "pose": "landmarks", "outside": "sharpness"}
 _LANDMARKS = {"dlib68": "dlib's 68-point predictor (for non-commercial use)",
               "mesh": "the face mesh's 68-point subset"}
 
@@ -57,6 +63,8 @@ def as_table(result: Evaluation) -> str:
 
 def _section(key: str) -> str:
     first, second, *_ = key.split(".")
+    if key in _SECTION_OF:
+        return _SECTION_OF[key]
     return f"{first}.{second}" if first == "parrot" else _SECTION_OF.get(first, first)
 
 
@@ -129,4 +137,12 @@ def as_json(result: Evaluation) -> dict[str, Any]:
     return {"schema": SCHEMA, "deid_ros": __version__, "settings": result.settings,
             "people": len(people), "faceless": list(result.faceless),
             "missing": {key: list(ids) for key, ids in result.missing.items()},
-            "measures": measures, "per_person": people}
+            "measures": measures, "curves": _curves(result), "per_person": people}
+
+
+def _curves(result: Evaluation) -> dict[str, Any]:
+    """CMC and ROC of every attacker; ranks count from 1, rates are ``false_accepts``."""
+    found = {name: {group: {kind: [_plain(v) for v in values] for kind, values in kinds.items()}
+                    for group, kinds in groups.items()}
+             for name, groups in result.curves.items()}
+    return {"false_accepts": [_plain(v) for v in FAR_GRID], "attackers": found}

@@ -11,8 +11,8 @@ import numpy as np
 
 __all__ = [
     "best_overlap", "eye_distance", "eye_opening", "face_region", "grow_boxes",
-    "landmark_error", "mouth_opening", "outside_change", "overlaps", "pose_difference",
-    "sharpness", "sharpness_ratio", "shape_points",
+    "jitter", "landmark_error", "mouth_opening", "outside_change", "outside_likeness", "overlaps",
+    "pose_difference", "sharpness", "sharpness_ratio", "shape_points",
 ]
 
 #: Pairs of (upper, lower) points of the iBUG order whose gap is an opening.
@@ -138,6 +138,73 @@ def grow_boxes(boxes: np.ndarray, part: float) -> np.ndarray:
     return out
 
 
+def _outside(size: tuple[int, int], boxes: np.ndarray | None,
+             mask: np.ndarray | None) -> np.ndarray:
+    """Where neither a box nor the mask lies: bool (H, W)."""
+    outside = np.ones(size, bool)
+    if mask is not None:
+        outside &= np.asarray(mask) == 0
+    for x, y, w, h in np.asarray([] if boxes is None else boxes, np.float64).reshape(-1, 4):
+        rows = slice(max(int(np.floor(y)), 0), max(int(np.ceil(y + h)), 0))
+        columns = slice(max(int(np.floor(x)), 0), max(int(np.ceil(x + w)), 0))
+        outside[rows, columns] = False
+    return outside
+
+
+def outside_likeness(original: np.ndarray, output: np.ndarray | None, *,
+                     boxes: np.ndarray | None = None, mask: np.ndarray | None = None) -> float:
+    """Structural similarity of grey levels where no face was, 1 is unchanged.
+
+    Wang et al., "Image quality assessment: from error visibility to structural
+    similarity", IEEE TIP, 2004, Gaussian window of 1.5 px. What is covered is left out
+    of the mean, and is made alike first, so that it does not leak through the windows.
+
+    Args:
+        original, output, boxes, mask: as for ``outside_change``; no output is 0.
+
+    Returns:
+        NaN where everything is covered.
+    """
+    import cv2
+
+    outside = _outside(original.shape[:2], boxes, mask)
+    if not outside.any():
+        return float("nan")
+    if output is None:
+        return 0.0
+    same = np.where(outside[:, :, None], output, original)
+    a, b = (cv2.cvtColor(i, cv2.COLOR_BGR2GRAY).astype(np.float64) for i in (original, same))
+
+    def smooth(values: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(values, (11, 11), 1.5)
+
+    middle_a, middle_b = smooth(a), smooth(b)
+    both = smooth(a * b) - middle_a * middle_b
+    spread = smooth(a * a) - middle_a ** 2 + smooth(b * b) - middle_b ** 2
+    light, contrast = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    likeness = ((2 * middle_a * middle_b + light) * (2 * both + contrast)
+                / ((middle_a ** 2 + middle_b ** 2 + light) * (spread + contrast)))
+    return float(likeness[outside].mean())
+
+
+def jitter(track: np.ndarray) -> float:
+    """How restless points are over time: median length of their second difference.
+
+    Straight, even motion is 0; a point that jumps 1 px to and fro is 4 px.
+
+    Args:
+        track: float (T, n, 2), px or eye distances; frames of NaN are left out.
+
+    Returns:
+        In the unit of ``track``; NaN where no three frames follow one another.
+    """
+    track = np.asarray(track, np.float64)
+    if len(track) < 3:
+        return float("nan")
+    second = np.linalg.norm(track[2:] - 2 * track[1:-1] + track[:-2], axis=2).mean(axis=1)
+    return float(np.nanmedian(second)) if np.isfinite(second).any() else float("nan")
+
+
 def outside_change(original: np.ndarray, output: np.ndarray | None, *,
                    boxes: np.ndarray | None = None,
                    mask: np.ndarray | None = None) -> tuple[float, float]:
@@ -152,14 +219,7 @@ def outside_change(original: np.ndarray, output: np.ndarray | None, *,
         The share of pixels outside that differ in any channel, and the mean absolute
         difference outside (levels of 255). NaN where everything is covered.
     """
-    height, width = original.shape[:2]
-    outside = np.ones((height, width), bool)
-    if mask is not None:
-        outside &= np.asarray(mask) == 0
-    for x, y, w, h in np.asarray([] if boxes is None else boxes, np.float64).reshape(-1, 4):
-        rows = slice(max(int(np.floor(y)), 0), max(int(np.ceil(y + h)), 0))
-        columns = slice(max(int(np.floor(x)), 0), max(int(np.ceil(x + w)), 0))
-        outside[rows, columns] = False
+    outside = _outside(original.shape[:2], boxes, mask)
     if not outside.any():
         return float("nan"), float("nan")
     if output is None:

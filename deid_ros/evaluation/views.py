@@ -8,7 +8,7 @@ knows where a blurred face was.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ class View:
     ``mesh``       float32 (468, 3) px.
     ``pose``       of the mesh.
     ``landmarks``  float (68, 2) px, iBUG order, of the predictor in use.
+    ``scored``     detector name -> float (n, 5), its boxes and their scores.
     """
 
     size: tuple[int, int]
@@ -57,6 +58,7 @@ class View:
     mesh: np.ndarray
     pose: Pose
     landmarks: np.ndarray
+    scored: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def angles(self) -> np.ndarray:
@@ -128,7 +130,9 @@ class Observer:
         else:
             points = meshes[0][MESH_TO_IBUG68, :2].astype(np.float64)
         return View(size=frame.shape[:2], box=box, places=places, boxes=every,
-                    rectangle=rectangle, mesh=meshes[0], pose=pose, landmarks=points)
+                    rectangle=rectangle, mesh=meshes[0], pose=pose, landmarks=points,
+                    scored={name: np.column_stack([row["box"], row["score"]])
+                            for name, row in rows.items()})
 
 
 def _place(boxes: np.ndarray, own: np.ndarray | None, target: np.ndarray) -> np.ndarray | None:
