@@ -105,7 +105,7 @@ def settings_of(config: Config) -> dict[str, dict[str, Any]]:
 
 def tool_of(config: Config) -> dict[str, Any]:
     """Version of the tool, and SHA-256 of every file that decides what comes out."""
-    names, own = ["face_mesh"], []
+    names, own = ["face_mesh", "face_landmarker"], []
     if "centerface" in config["detector"]["detector"]:
         names.append("centerface")
     if "ssd" in config["detector"]["detector"] or config["detector"]["preset"] != "balanced":
