@@ -15,7 +15,7 @@ import numpy as np
 
 from deid_ros.errors import ConfigError, MediaError
 
-__all__ = ["FACE_PX", "MAX_FACES", "face_area", "frames_of", "texture"]
+__all__ = ["FACE_PX", "MAX_FACES", "composed", "face_area", "frames_of", "texture"]
 
 #: Height of the face (chin to hairline, px) where there is room for it.
 FACE_PX = 110
@@ -70,6 +70,12 @@ def texture(width: int, height: int, *, seed: int = 0) -> np.ndarray:
 
 def frames_of(width: int, height: int, faces: int, *, face_px: int = FACE_PX,
               seed: int = 0) -> list[np.ndarray]:
+    """The frames of ``composed`` alone."""
+    return [frame for frame, _ in composed(width, height, faces, face_px=face_px, seed=seed)]
+
+
+def composed(width: int, height: int, faces: int, *, face_px: int = FACE_PX,
+             seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
     """A loop of frames in which faces wander, nod and come nearer; the camera pans.
 
     Args:
@@ -79,7 +85,8 @@ def frames_of(width: int, height: int, faces: int, *, face_px: int = FACE_PX,
         seed: of the background and the motion.
 
     Returns:
-        BGR uint8 (height, width, 3) each.
+        Frames, BGR uint8 (height, width, 3), and where their faces are: float64 (faces, 3),
+        middle x, y and height from chin to hairline (px).
 
     Raises:
         ConfigError: no room for so many faces of 24 px.
@@ -99,15 +106,17 @@ def frames_of(width: int, height: int, faces: int, *, face_px: int = FACE_PX,
         turn = math.tau * i / count
         shift = pan + round(pan * math.sin(turn))
         frame = wall[:, shift:shift + width].astype(np.float32)
-        for (x, y, room, size), phase in zip(places, wander, strict=True):
+        where = np.zeros((faces, 3))
+        for j, ((x, y, room, size), phase) in enumerate(zip(places, wander, strict=True)):
             free = min(room, _SPEED * count / math.tau)
-            _paste(frame, x + free * math.sin(turn + phase[0]),
-                   y + 0.5 * free * math.sin(turn + phase[1]),
-                   size / _FACE_HEIGHT * (1 + 0.06 * math.sin(turn + phase[2])),
+            where[j] = (x + free * math.sin(turn + phase[0]),
+                        y + 0.5 * free * math.sin(turn + phase[1]),
+                        size * (1 + 0.06 * math.sin(turn + phase[2])))
+            _paste(frame, *where[j, :2], where[j, 2] / _FACE_HEIGHT,
                    8 * math.sin(turn + phase[3]))
         dx, dy = rng.integers(0, 16, 2)   # the sensor's noise
         frame += noise[dy:dy + height, dx:dx + width]
-        frames.append(np.clip(frame, 0, 255).astype(np.uint8))
+        frames.append((np.clip(frame, 0, 255).astype(np.uint8), where))
     return frames
 
 

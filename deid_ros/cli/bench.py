@@ -19,7 +19,8 @@ from deid_ros.parameters import PARAMETERS
 __all__ = ["BENCHES", "register", "run"]
 
 #: The benches in the order of the help; those whose module exists are offered.
-BENCHES = ("ros", "faults", "soak", "generator", "recall", "sizes", "consistency", "media")
+BENCHES = ("ros", "faults", "soak", "generator", "recall", "sizes", "consistency", "media",
+           "pictures")
 
 #: Former names.
 _ALIASES = {"ros": ["pipeline"]}
@@ -66,20 +67,21 @@ def register(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run one bench and print what it found; 0."""
+    """Run one bench and print what it found; 0, or 1 where it has found a fault."""
     overrides = overrides_of(args)
     for node, values in parameters_of(args.params).items():
         overrides.setdefault(node, {}).update(values)
     config = load(args.config, overrides)
     bench = _benches()[args.bench_module]
     result = bench.measure(config, args)
+    status = 0 if result.get("passed", True) else 1
     document = json.dumps(result, indent=2) + "\n"
     if args.json == "-":
         sys.stdout.write(document)
-        return 0
+        return status
     print(bench.text(result))
     if args.json:
         path = Path(args.json)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(document, encoding="utf-8")
-    return 0
+    return status

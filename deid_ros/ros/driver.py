@@ -106,7 +106,11 @@ class Driver(Node):
         with self._lock:
             self._under_way[now] = time.monotonic()
             self._sent += 1
+            self._sending(now)
         self._image.publish(message)
+
+    def _sending(self, stamp: int) -> None:
+        """A frame is about to be published with this stamp (ns); holds the lock."""
 
     def _on_image(self, data: bytes) -> None:
         sec, nanosec = _STAMP.unpack_from(data, 4)
