@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test report lint clean
 
 # A sourced ROS workspace or an activated environment must not leak in.
 ifneq ($(AMENT_PREFIX_PATH),)
@@ -26,12 +26,25 @@ export OMP_NUM_THREADS ?= 1
 SOURCE ?=
 TESTS ?= test
 
+# Whose pictures the report is about: a folder, one picture each, and a table with the
+# columns id, sex and split ('none' for a folder without one).
+PEOPLE ?= ../shared/data/portraits
+TABLE ?= $(if $(filter ../shared/data/portraits,$(PEOPLE)),../shared/data/portraits.csv,none)
+SPLIT ?= $(if $(filter ../shared/data/portraits.csv,$(TABLE)),probe)
+REPORT ?= out/report.html
+KEYS ?= 3
+COMPARE ?= 40
+VIDEO ?= $(wildcard ../shared/data/clips/head-pose-face-detection-female.mp4)
+
 help:
 	@echo 'make demo                  run the ROS 2 pipeline on a photograph in motion; see out/demo'
 	@echo 'make demo SOURCE=clip.mp4  the same on a video of yours'
 	@echo 'make test                  run every test'
 	@echo 'make test TESTS=test/test_config.py'
 	@echo '                           run some of them'
+	@echo 'make report                measure how anonymous the result is: out/report.html'
+	@echo 'make report PEOPLE=photos/ TABLE=people.csv KEYS=3 COMPARE=40'
+	@echo '                           of people of yours; see README.md'
 	@echo 'make lint                  check the style of the code'
 	@echo 'make clean                 remove .venv, build products and caches; in/ and out/ stay'
 	@echo 'PYTHON=/path/to/python3    the Python (3.10 to 3.13) to make .venv with'
@@ -43,6 +56,14 @@ demo:
 test:
 	@.ci/venv ros,train,dev
 	@.venv/bin/python -m pytest $(TESTS) $(ARGS)
+
+report:
+	@.ci/venv demo,report
+	@mkdir -p $(dir $(REPORT))
+	@.venv/bin/deid evaluate '$(PEOPLE)' $(if $(filter-out none,$(TABLE)),--csv '$(TABLE)') \
+		$(if $(SPLIT),--split '$(SPLIT)') --keys $(KEYS) --parrot own --compare \
+		--compare-people $(COMPARE) $(if $(VIDEO),--video '$(VIDEO)') \
+		--json '$(basename $(REPORT)).json' --report '$(REPORT)' $(ARGS)
 
 lint:
 	@.ci/venv ros,train,dev

@@ -73,7 +73,7 @@ setup(
     ],
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=[NAME, NAME + ".*"]),
-    package_data={NAME: ["py.typed"]},
+    package_data={NAME: ["py.typed"], NAME + ".evaluation": ["templates/*.j2"]},
     zip_safe=False,
     install_requires=[
         "numpy>=1.26,<3",

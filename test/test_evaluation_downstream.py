@@ -113,9 +113,12 @@ def test_verification_within_the_sex_sees_no_other():
 
 
 def test_impersonation():
-    similarity = np.array([[0.95, 0.1], [0.5, 0.4], [0.2, 0.1]])
-    [got] = m.impersonation(similarity, np.array([[0.99, 0], [0, 0], [0, 0], [0, 0.0]]),
+    # Strangers are 0.00, 0.01, ..., 0.99 like their nearest: 0.95 is the limit.
+    strangers = np.stack([np.arange(100) / 100, np.zeros(100)], axis=1)
+    [got] = m.impersonation(np.array([[0.97, 0.1], [0.5, 0.4], [0.2, 0.1]]), strangers,
                             np.array([False, False, True]))
-    assert got.values.tolist() == [1, 0, 1] and got.chance == 0.25
+    assert got.values.tolist() == [1, 0, 1] and got.chance == 0.05
+    [same] = m.impersonation(strangers, strangers, np.zeros(100, bool))
+    assert same.values.mean() == pytest.approx(0.05, abs=0.011)
     [nobody] = m.impersonation(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0, bool))
     assert np.isnan(summarise([[nobody]], 0)[0].value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,9 @@ examples:
   deid evaluate in/ --csv people.csv --keys 10 --mix 3
   deid evaluate in/ --csv people.csv --keys 10 --policy margin --parrot own
                               what an attacker finds who runs the same tool
+  deid evaluate in/ --csv people.csv --keys 3 --parrot own --compare --report report.html
+                              a page for a data protection officer
+  deid evaluate in/ out/ --attacker dlib --attacker mine.onnx
   deid evaluate in/ out/ --second-view out2/
                               match outputs with outputs of second photos
 """
@@ -81,6 +85,10 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--second-view", metavar="FOLDER", type=Path,
                         help="outputs of the same tool for second photos of the same people: "
                              "the parrot attack")
+    parser.add_argument("--attacker", metavar="NAME", action="append",
+                        help="who attacks, repeat for several: dlib, shape, expression, "
+                             "eigenfaces, fisherfaces, lbph, all, or a face recogniser's file "
+                             "ending in .onnx [dlib and shape; all with --report]")
     parser.add_argument("--landmarks", choices=("dlib68", "mesh"),
                         help="which 68 points are compared [dlib68 where it is installed; it is "
                              "for non-commercial use only]")
@@ -88,6 +96,24 @@ def register(subparsers: argparse._SubParsersAction) -> None:
                         help="bootstrap draws of people, 0 for no intervals [1000]")
     parser.add_argument("--seed", metavar="N", type=_whole, default=0,
                         help="of those draws [0]")
+    page = parser.add_argument_group("a report to hand on")
+    page.add_argument("--report", metavar="FILE", type=Path,
+                      help="write one HTML page with plots and pictures, which needs no network")
+    page.add_argument("--show-originals", action="store_true",
+                      help="show the faces of originals in it [painted over]")
+    page.add_argument("--thresholds", metavar="FILE", type=Path,
+                      help="YAML file with the limits of its traffic lights [config/report.yaml]")
+    page.add_argument("--recordings", metavar="FOLDER", type=Path,
+                      help="outputs of deid run: show what their manifests say [OUTPUTS]")
+    page.add_argument("--video", metavar="FILE", type=Path,
+                      help="anonymise the first 60 frames and measure how smooth they are")
+    page.add_argument("--compare", action="store_true",
+                      help="measure blur, pixelate, solid and every policy with several mixes "
+                           "and k beside it")
+    page.add_argument("--compare-people", metavar="N", type=_count, default=40,
+                      help="people in the comparison, at even steps through the others [40]")
+    page.add_argument("--workers", metavar="N", type=_count, default=os.cpu_count() or 1,
+                      help="processes that compare [one for each core]")
     keys = parser.add_argument_group("anonymise and measure over several keys")
     keys.add_argument("--keys", metavar="N", type=_count,
                       help="anonymise ORIGINALS N times, with the keys k0, k1, ...")
@@ -106,6 +132,7 @@ def run(args: argparse.Namespace) -> int:
     from deid_ros.evaluation import Run, as_json, as_table, evaluate, find_people, read_contributors
 
     _check(args)
+    reporting = _reporting(args)
     people = find_people(args.originals, table=args.csv, split=args.split)
     gallery = None
     if args.keys:
@@ -114,8 +141,8 @@ def run(args: argparse.Namespace) -> int:
 
         config = config_of(args)
         runs: Any = runs_of(people, keys=[f"k{i}" for i in range(args.keys)],
-                            config=config, keep=args.outputs, parrot=args.parrot,
-                            progress=_progress)
+                            config=config, keep=reporting.keep if reporting else args.outputs,
+                            parrot=args.parrot, progress=_progress)
         if config["replacer"]["replace"] == "surrogate":
             gallery = _gallery(args)
             policy = config["matcher"]["policy"]
@@ -131,9 +158,20 @@ def run(args: argparse.Namespace) -> int:
         with_outputs(people, args.originals, args.outputs)
         runs = [Run(args.outputs, contributors=contributors, second=args.second_view)]
     target = _target(args.json)
+    from deid_ros.evaluation import ATTACKERS
+    from deid_ros.evaluation.attackers import DEFAULT
+
+    wanted = args.attacker or (["all"] if reporting else list(DEFAULT))
+    names = [name for word in wanted for name in (ATTACKERS if word == "all" else [word])]
     result = evaluate(people, args.originals, runs, gallery=gallery, landmarks=args.landmarks,
-                      draws=args.draws, seed=args.seed, progress=_progress)
-    content = json.dumps(as_json(result), indent=2, allow_nan=False) + "\n"
+                      attackers=list(dict.fromkeys(names)), draws=args.draws, seed=args.seed,
+                      progress=_progress)
+    found = as_json(result)
+    if args.keys and args.parrot:
+        found["settings"]["parrot"] = args.parrot
+    if reporting:
+        reporting.finish(result, found, people)
+    content = json.dumps(found, indent=2, allow_nan=False) + "\n"
     if args.json == "-":
         print(content, end="")
         return 0
@@ -142,6 +180,21 @@ def run(args: argparse.Namespace) -> int:
         target.write_text(content, encoding="utf-8")
         print(f"\n{target} written")
     return 0
+
+
+def _reporting(args: argparse.Namespace) -> Any:
+    """What --report asks for beyond the numbers, checked before minutes of work."""
+    from deid_ros.errors import EvaluationError
+
+    if args.report is None:
+        for name in ("show_originals", "thresholds", "recordings", "video", "compare"):
+            if getattr(args, name):
+                raise EvaluationError(f"--{name.replace('_', '-')} belongs to the report; "
+                                      "give --report FILE too, or leave it out.")
+        return None
+    from deid_ros.cli.reporting import Reporting
+
+    return Reporting(args, config_of(args), _target(str(args.report)))
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -23,7 +23,7 @@ from deid_ros.evaluation.observations import (
 from deid_ros.evaluation.people import Person, images_in, with_outputs
 from deid_ros.evaluation.views import RETENTION, Observer
 
-__all__ = ["Evaluation", "GalleryPeople", "Run", "evaluate"]
+__all__ = ["Evaluation", "GalleryPeople", "Run", "evaluate", "similarity_to"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,8 @@ class Evaluation:
     ``settings``   what the numbers depend on.
     ``curves``     attacker -> 'all', 'same_sex' -> 'cmc', 'roc', the mean over runs; see
                    ``measures.curves_of``.
+    ``boxes``      float (N, 4) px, each person's face in the original.
+    ``faces``      (n, 4) px each, every face in each person's original.
     """
 
     people: tuple[Person, ...]
@@ -90,6 +92,8 @@ class Evaluation:
     values: dict[str, np.ndarray]
     settings: dict[str, object] = field(default_factory=dict)
     curves: dict[str, dict] = field(default_factory=dict)
+    boxes: np.ndarray = field(default_factory=lambda: np.zeros((0, 4)))
+    faces: tuple[np.ndarray, ...] = ()
 
 
 def evaluate(people: Sequence[Person], folder: Path, runs: Iterable[Run], *,
@@ -124,10 +128,10 @@ def evaluate(people: Sequence[Person], folder: Path, runs: Iterable[Run], *,
                   _observe(originals, folder, run.second, observer, chosen, None, progress))
         one = measures_of(observed, chosen, second=second)
         if gallery is not None and run.contributors is not None and "dlib" in observed.probes:
-            alike = _similarity(observed.probes["dlib"], gallery.embeddings)
+            alike = similarity_to(observed.probes["dlib"], gallery.embeddings)
             one += contributor_share(alike, gallery.ids, [p.id for p in originals.people],
                                      run.contributors, observed.missing)
-            one += impersonation(alike, _similarity(observed.known["dlib"], gallery.embeddings),
+            one += impersonation(alike, similarity_to(observed.known["dlib"], gallery.embeddings),
                                  observed.missing)
         measured.append(one)
         curves.append(curves_of(observed, chosen))
@@ -144,7 +148,8 @@ def evaluate(people: Sequence[Person], folder: Path, runs: Iterable[Run], *,
         tuple(summarise(measured, len(originals.people), count=draws, seed=seed)), values,
         {"attackers": [attacker.name for attacker in chosen], "detectors": list(detectors),
          "landmarks": observer.landmarks, "keys": len(measured), "draws": draws, "seed": seed},
-        _mean_curves(curves))
+        _mean_curves(curves), np.array([view.box for view in originals.views]).reshape(-1, 4),
+        tuple(view.boxes for view in originals.views))
 
 
 def _observe(originals: Originals, folder: Path, outputs: Path, observer: Observer,
@@ -154,7 +159,7 @@ def _observe(originals: Originals, folder: Path, outputs: Path, observer: Observ
                            attackers, masks=masks, progress=progress)
 
 
-def _similarity(probes: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
+def similarity_to(probes: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
     """Cosine of (N, D) to unit rows (G, D): float (N, G); missing probes at 0."""
     length = np.linalg.norm(probes, axis=1, keepdims=True)
     return np.nan_to_num(probes / np.maximum(length, 1e-9)) @ embeddings.T

@@ -23,8 +23,8 @@ __all__ = ["FAR_GRID", "contributor_share", "curves_of", "detection", "distances
 #: The false accept rates at which the ROC is drawn.
 FAR_GRID = np.concatenate([[0.0], np.logspace(-3, 0, 61)])
 
-#: dlib's 0.6 as the cosine of descriptors of the usual length 1.44.
-SAME_COSINE = 1 - 0.6 ** 2 / (2 * 1.44 ** 2)
+#: The share of strangers who are as like a gallery person as an impersonator.
+BY_CHANCE = 0.05
 
 #: The false accept rates at which true accepts are given.
 FALSE_ACCEPTS = (1e-2, 1e-3)
@@ -232,18 +232,19 @@ def impersonation(similarity: np.ndarray, strangers: np.ndarray,
                   missing: np.ndarray) -> list[Measure]:
     """Outputs on which the real face of somebody of the gallery has landed.
 
+    A stranger, too, is like somebody among hundreds: an output counts when it is more
+    like a gallery person than 95 of 100 originals are.
+
     Args:
         similarity: float (N, G), cosine of outputs to the gallery's people.
         strangers: float (N, G), the same of the originals, who are nobody in the
-            gallery: as often as they are that close, it is chance.
+            gallery.
         missing: bool (N,).
     """
-    def close(rows: np.ndarray) -> np.ndarray:
-        return (rows.max(axis=1, initial=-1.0) > SAME_COSINE).astype(float)
-
-    chance = float(close(strangers).mean()) if len(strangers) else None
-    return [mean_measure("gallery.impersonated", "is a gallery person's face to dlib", "share",
-                         np.where(missing, 1.0, close(similarity)), chance)]
+    nearest, usual = (rows.max(axis=1, initial=-1.0) for rows in (similarity, strangers))
+    limit = np.quantile(usual, 1 - BY_CHANCE, method="higher") if len(usual) else np.inf
+    return [mean_measure("gallery.impersonated", "has the face of a gallery person", "share",
+                         np.where(missing, 1.0, nearest > limit), BY_CHANCE)]
 
 
 def curves_of(observed: Observations, attackers: Sequence[Attacker]) -> dict[str, dict]:

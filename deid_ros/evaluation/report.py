@@ -10,7 +10,7 @@ from deid_ros.evaluation.evaluate import Evaluation
 from deid_ros.evaluation.intervals import Summary
 from deid_ros.evaluation.measures import FAR_GRID
 
-__all__ = ["SCHEMA", "as_json", "as_table"]
+__all__ = ["SCHEMA", "as_json", "as_table", "format_number", "plain"]
 
 #: Version of the JSON: raised when a key changes its meaning or goes away.
 SCHEMA = 1
@@ -87,18 +87,19 @@ def _preface(result: Evaluation) -> list[str]:
 
 def _row(measure: Summary, several: bool) -> tuple[str, ...]:
     interval = ("" if measure.interval is None else
-                f"{_number(measure.interval[0], measure.unit)} to "
-                f"{_number(measure.interval[1], measure.unit)}")
-    chance = "" if measure.chance is None else _number(measure.chance, measure.unit)
-    row = (measure.label, _number(measure.value, measure.unit, unit=True), interval, chance)
+                f"{format_number(measure.interval[0], measure.unit)} to "
+                f"{format_number(measure.interval[1], measure.unit)}")
+    chance = "" if measure.chance is None else format_number(measure.chance, measure.unit)
+    row = (measure.label, format_number(measure.value, measure.unit, unit=True), interval, chance)
     if not several:
         return row
     seen = [v for v in measure.per_key if not math.isnan(v)]
-    return (*row, f"{_number(min(seen), measure.unit)} to {_number(max(seen), measure.unit)}"
-            if seen else "")
+    ends = [format_number(end, measure.unit) for end in (min(seen), max(seen))] if seen else []
+    return (*row, " to ".join(ends))
 
 
-def _number(value: float, kind: str, *, unit: bool = False) -> str:
+def format_number(value: float, kind: str, *, unit: bool = False) -> str:
+    """A value of this unit in few digits; 'lost' where it is infinite."""
     if math.isnan(value):
         return "-"
     if math.isinf(value):
@@ -113,7 +114,7 @@ def _number(value: float, kind: str, *, unit: bool = False) -> str:
     return f"{value:.2f}"
 
 
-def _plain(value: float | None) -> float | None:
+def plain(value: float | None) -> float | None:
     """A number that JSON knows: NaN and infinity become null."""
     return None if value is None or not math.isfinite(value) else round(float(value), 6)
 
@@ -125,14 +126,14 @@ def as_json(result: Evaluation) -> dict[str, Any]:
     for m in result.measures:
         seen = [v for v in m.per_key if not math.isnan(v)]
         measures[m.key] = {
-            "label": m.label, "unit": m.unit, "value": _plain(m.value),
-            "interval": None if m.interval is None else [_plain(v) for v in m.interval],
-            "chance": _plain(m.chance), "people": m.people,
-            "range": [_plain(min(seen)), _plain(max(seen))] if seen else None,
-            "per_key": [_plain(v) for v in m.per_key]}
+            "label": m.label, "unit": m.unit, "value": plain(m.value),
+            "interval": None if m.interval is None else [plain(v) for v in m.interval],
+            "chance": plain(m.chance), "people": m.people,
+            "range": [plain(min(seen)), plain(max(seen))] if seen else None,
+            "per_key": [plain(v) for v in m.per_key]}
     people = [{"id": person.id, "sex": person.sex,
                "missing": [key for key, ids in result.missing.items() if person.id in ids],
-               "values": {key: _plain(values[i]) for key, values in result.values.items()}}
+               "values": {key: plain(values[i]) for key, values in result.values.items()}}
               for i, person in enumerate(result.people)]
     return {"schema": SCHEMA, "deid_ros": __version__, "settings": result.settings,
             "people": len(people), "faceless": list(result.faceless),
@@ -142,7 +143,7 @@ def as_json(result: Evaluation) -> dict[str, Any]:
 
 def _curves(result: Evaluation) -> dict[str, Any]:
     """CMC and ROC of every attacker; ranks count from 1, rates are ``false_accepts``."""
-    found = {name: {group: {kind: [_plain(v) for v in values] for kind, values in kinds.items()}
+    found = {name: {group: {kind: [plain(v) for v in values] for kind, values in kinds.items()}
                     for group, kinds in groups.items()}
              for name, groups in result.curves.items()}
-    return {"false_accepts": [_plain(v) for v in FAR_GRID], "attackers": found}
+    return {"false_accepts": [plain(v) for v in FAR_GRID], "attackers": found}

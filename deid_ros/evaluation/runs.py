@@ -18,7 +18,8 @@ from deid_ros.evaluation.observations import Progress, read_frame, silent
 from deid_ros.evaluation.people import Person
 from deid_ros.evaluation.second_view import second_view
 
-__all__ = ["Anonymised", "Anonymiser", "anonymise", "pipeline_anonymiser", "runs_of"]
+__all__ = ["Anonymised", "Anonymiser", "anonymise", "pipeline_anonymiser", "runs_of",
+           "second_views"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def _runs(people: Sequence[Person], keys: Sequence[str], config: Mapping[str, An
                                      title=f"{key}: anonymise", progress=progress)
             second = None
             if parrot is not None:
-                views, second = _second_views(originals, folder / "views"), folder / "second"
+                views, second = second_views(originals, folder / "views"), folder / "second"
                 other = key if parrot == "given" else f"{key}-of-the-attacker"
                 anonymise(views, second, make(_with_key(config, other)), names=names,
                           title=f"{key}: anonymise second views", progress=progress)
@@ -101,7 +102,8 @@ def _with_key(config: Mapping[str, Any], key: str) -> dict[str, Any]:
     return out
 
 
-def _second_views(originals: Mapping[str, Path], folder: Path) -> dict[str, Path]:
+def second_views(originals: Mapping[str, Path], folder: Path) -> dict[str, Path]:
+    """Second photos of the originals, id -> path, written below ``folder``."""
     views = {}
     for seed, (name, path) in enumerate(originals.items()):
         frame = read_frame(path)

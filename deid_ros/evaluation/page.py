@@ -1,0 +1,233 @@
+"""The report as one HTML page that needs nothing else: no network, no script."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deid_ros import __version__
+from deid_ros.errors import EvaluationError
+from deid_ros.evaluation import plots
+from deid_ros.evaluation.evaluate import Evaluation
+from deid_ros.evaluation.lights import Threshold, judge
+from deid_ros.evaluation.recordings import Recording
+from deid_ros.evaluation.report import format_number
+from deid_ros.evaluation.thumbnails import cut_out
+
+__all__ = ["before_after", "summary", "worst_cases", "write_page"]
+
+_SHEET, _WORST = 12, 8
+
+#: Who attacks -> how the summary calls them.
+_ATTACKERS = {"dlib": "a modern face recogniser", "shape": "the shape of the face alone",
+              "expression": "the expression alone", "eigenfaces": "eigenfaces",
+              "fisherfaces": "Fisherfaces", "lbph": "local binary patterns"}
+
+#: Columns of the comparison: heading, measure, unit.
+COLUMNS = (
+    ("dlib rank-1", "dlib.rank_1"), ("same sex: mean rank", "dlib.same_sex.mean_rank"),
+    ("parrot, own key", "parrot.dlib.rank_1.own"),
+    ("parrot, given key", "parrot.dlib.rank_1.given"),
+    ("shape", "shape.rank_1"), ("eigenfaces", "eigenfaces.rank_1"),
+    ("Fisherfaces", "fisherfaces.rank_1"), ("LBPH", "lbph.rank_1"),
+    ("impersonates", "gallery.impersonated"), ("face still found", "detection.centerface.retained"),
+    ("landmark error", "landmarks.error"), ("mouth follows", "expression.mouth"))
+
+
+def _say(row: Mapping[str, Any] | None, *, interval: bool = False) -> str:
+    """A measure in words: '4.5 %' or '4.5 % (1.1 to 9.1)'."""
+    if row is None or row["value"] is None:
+        return "–"
+    text = format_number(row["value"], row["unit"], unit=True)
+    ends = row.get("interval")
+    if interval and ends:
+        low, high = (format_number(np.inf if end is None else end, row["unit"]) for end in ends)
+        text += f" ({low} to {high})"
+    return text
+
+
+def summary(content: Mapping[str, Any]) -> list[str]:
+    """Three sentences: who recognises whom, who runs the same tool, what is left.
+
+    Args:
+        content: the evaluation's JSON.
+    """
+    rows = content["measures"]
+    names = [name for name in content["settings"]["attackers"]
+             if rows.get(f"{name}.rank_1", {}).get("value") is not None]
+    if not names:
+        return ["Nobody was measured."]
+    count, settings = content["people"], content["settings"]
+    strongest = max(names, key=lambda name: rows[f"{name}.rank_1"]["value"])
+    row = rows[f"{strongest}.rank_1"]
+    who = _ATTACKERS.get(strongest, f"the recogniser {strongest}")
+    out = [f"Of {len(names)} attackers who know every original of these {count} people, the "
+           f"strongest, {who}, names {_say(row, interval=True)} of them from the outputs, where "
+           f"guessing names {format_number(row['chance'], 'share', unit=True)}."]
+    parrot = rows.get("parrot.dlib.rank_1")
+    if parrot is not None:
+        key = "the run's key" if settings.get("parrot") == "given" else "another key"
+        out.append("An attacker who puts other photographs of them through the same tool, with "
+                   f"{key}, names {_say(parrot, interval=True)}.")
+    else:
+        out.append("An attacker who runs the same tool on other photographs was not tried "
+                   "(--parrot).")
+    found, yaw = rows.get("detection.centerface.retained"), rows.get("pose.yaw")
+    out.append(f"A face detector still finds {_say(found)} of the faces, their heads are turned "
+               f"within {_say(yaw)} (median) of the originals', and of the pixels outside of "
+               f"what was covered {_say(rows['outside.changed'])} changed.")
+    return out
+
+
+def before_after(result: Evaluation, outputs: Mapping[str, Path | None], *, show: bool,
+                 count: int = _SHEET) -> list[dict[str, Any]]:
+    """Pairs of small pictures at even steps through the people."""
+    rows = np.linspace(0, len(result.people) - 1, min(count, len(result.people)))
+    return [_pair(result, int(row), outputs, show) for row in rows.round().astype(int)]
+
+
+def _pair(result: Evaluation, row: int, outputs: Mapping[str, Path | None],
+          show: bool) -> dict[str, Any]:
+    person, box = result.people[row], result.boxes[row]
+    return {"id": person.id, "before": cut_out(person.original, box, hidden=None if show else
+                                               result.faces[row]),
+            "after": cut_out(outputs.get(person.id), box)}
+
+
+def worst_cases(result: Evaluation, outputs: Mapping[str, Path | None], *, show: bool,
+                count: int = _WORST) -> list[dict[str, Any]]:
+    """Those recognised most often, then those nearest to their originals, with the reason."""
+    values = result.values
+    if "dlib.rank_1" not in values:
+        return []
+    order = np.lexsort((values["dlib.own_distance"], -values["dlib.rank_1"]))[:count]
+    out = []
+    for row in order:
+        name = result.people[row].id
+        runs = sum(name in ids for ids in result.missing.values())
+        why = [f"named in {100 * values['dlib.rank_1'][row]:.0f} % of the runs",
+               f"distance {values['dlib.own_distance'][row]:.2f}"]
+        others = [title for key, title in _ATTACKERS.items() if key != "dlib"
+                  and values.get(f"{key}.rank_1", np.zeros(len(result.people)))[row] >= 0.5]
+        why += [f"also by {', '.join(others)}"] if others else []
+        why += [f"no output in {runs} runs, counted as recognised"] if runs else []
+        out.append(_pair(result, int(row), outputs, show) | {"why": "; ".join(why)})
+    return out
+
+
+def _image(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _table(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"label": cell["label"], "refused": cell.get("refused"), "cells": [
+        {"text": _say(cell.get("measures", {}).get(key)),
+         "title": _say(cell.get("measures", {}).get(key), interval=True)} for _, key in COLUMNS]}
+        for cell in comparison["cells"]]
+
+
+def _recordings(found: Sequence[Recording]) -> dict[str, Any]:
+    films = [{"name": one.name, "manifest": one.manifest, "problem": one.problem,
+              "plot": _image(plots.coverage(one.parts)) if one.parts else None}
+             for one in found if one.parts or one.problem]
+    pictures = [one for one in found if not one.parts and not one.problem]
+    covered: Counter[str] = Counter()
+    for one in pictures:
+        covered.update(one.manifest.get("covered_by", {}))
+    return {"films": films, "pictures": len(pictures),
+            "covered": ", ".join(f"{count} {name}" for name, count in sorted(covered.items()))}
+
+
+def versions() -> dict[str, str]:
+    """What measured: this package, Python and the libraries that the numbers come from."""
+    out = {"deid_ros": __version__, "Python": platform.python_version()}
+    for name in ("numpy", "scipy", "opencv-python-headless", "onnxruntime", "dlib-bin",
+                 "ai-edge-litert", "scikit-learn", "scikit-image", "matplotlib", "Jinja2"):
+        try:
+            out[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return out
+
+
+def write_page(path: Path, result: Evaluation, content: Mapping[str, Any], *,
+               thresholds: Sequence[Threshold], outputs: Mapping[str, Path | None],
+               show_originals: bool = False, comparison: Mapping[str, Any] | None = None,
+               recordings: Sequence[Recording] = (), video: Mapping[str, Any] | None = None,
+               files: Mapping[str, str] | None = None, command: str = "") -> None:
+    """Write the report.
+
+    Args:
+        result: what was measured, and ``content`` the same as JSON.
+        outputs: id -> an output of each person, for the pictures.
+        show_originals: show the faces of originals; otherwise they are painted over.
+        comparison: from ``compare``; ``recordings`` from ``read_recordings``; ``video`` from
+            ``measure_video``; ``files`` name -> SHA-256; ``command`` what reproduces it.
+
+    Raises:
+        EvaluationError: Jinja2 or matplotlib is missing, or the file cannot be written.
+    """
+    try:
+        from jinja2 import Environment, PackageLoader
+    except ImportError:
+        raise EvaluationError("The report needs Jinja2; install it with: "
+                              "pip install 'deid_ros[report]'") from None
+    environment = Environment(loader=PackageLoader("deid_ros.evaluation", "templates"),
+                              autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    lights = [judge(one, content["measures"].get(one.measure)) for one in thresholds]
+    groups = [("everybody", "all")]
+    if any(person.sex != "?" for person in result.people):
+        groups.append(("within the same sex", "same_sex"))
+    cells = [cell for cell in (comparison or {}).get("cells", []) if "measures" in cell]
+    page = environment.get_template("report.html.j2").render(
+        summary=summary(content), content=content, show_originals=show_originals,
+        lights=[{"colour": light.colour, "says": light.threshold.says,
+                 "measure": light.threshold.measure, "value": _say(light.measured),
+                 "interval": _interval(light.measured), "chance": _chance(light.measured),
+                 "limits": f"{light.threshold.green:g} / {light.threshold.red:g}",
+                 "better": light.threshold.better} for light in lights],
+        counts=Counter(light.colour for light in lights),
+        curves=[(title, _image(plots.curves(content, group))) for title, group in groups],
+        comparison=comparison, columns=[title for title, _ in COLUMNS],
+        table=_table(comparison) if comparison else [],
+        trade=_image(plots.privacy_utility(cells)) if cells else None,
+        closed=[cell | cell["closed_set"] for cell in cells if "closed_set" in cell],
+        pairs=before_after(result, outputs, show=show_originals),
+        worst=worst_cases(result, outputs, show=show_originals), video=video,
+        recordings=_recordings(recordings), files=files or {}, versions=versions(),
+        measures=[(key, row, _say(row, interval=True), _chance(row), _range(row))
+                  for key, row in content["measures"].items()],
+        command=command, today=datetime.date.today().isoformat())
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise EvaluationError(f"{path} cannot be written ({error.strerror or error}); give a file "
+                              "in an existing folder.") from None
+
+
+def _interval(row: Mapping[str, Any] | None) -> str:
+    if row is None or row.get("interval") is None:
+        return ""
+    return " to ".join("lost" if end is None else format_number(end, row["unit"])
+                       for end in row["interval"])
+
+
+def _chance(row: Mapping[str, Any] | None) -> str:
+    if row is None or row.get("chance") is None:
+        return ""
+    return format_number(row["chance"], row["unit"])
+
+
+def _range(row: Mapping[str, Any]) -> str:
+    if len(row["per_key"]) < 2 or not row["range"]:
+        return ""
+    return " to ".join("lost" if end is None else format_number(end, row["unit"])
+                       for end in row["range"])
