@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from deid_ros import geometry
 from deid_ros.detector.refine import Refiner
 from deid_ros.detector.tracker import Track
@@ -62,7 +63,7 @@ def test_one_face_a_frame_takes_its_turn():
     quick = np.stack([mesh_at(x) for x in (100, 300, 500)])
     refiner.refine(FRAME, tracks, quick, np.ones(3))
     assert net.looks == 3
-    for frame in range(12):
+    for _ in range(12):
         before = net.looks
         refiner.refine(FRAME, tracks, quick, np.ones(3))
         assert net.looks - before <= 1

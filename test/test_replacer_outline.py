@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+
 from deid_ros.replacer.outline import REACH, Outline
 from deid_ros.replacer.replacer import _room
 

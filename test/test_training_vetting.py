@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from synthetic_gallery import make_gallery
+
 from deid_ros.errors import GalleryError
 from deid_ros.faces import empty_faces
 from deid_ros.matcher.blending import Pool
 from deid_ros.matcher.gallery import Gallery
 from deid_ros.matcher.matcher import Matcher
 from deid_ros.training.vetting import SCENES, Scene, Vetting, read_scenes
-from synthetic_gallery import make_gallery
 
 
 class Extractor:
