@@ -31,7 +31,10 @@ _MOVED = 0.35
 _LIMIT = 1.8
 # How much of each number of the expression is passed on. How wide a mouth is, how its
 # corners lie and how high brows sit tell people apart, too: they are passed on in part.
-_PASSED = np.array([1, 0.5, 0.5, 1, 1, 0.2, 0.2], np.float32)
+_PASSED = np.array([1, 0.3, 0.3, 1, 1, 0.1, 0.1], np.float32)
+# How much stronger than in the gallery shapes differ: hair, ears and neck of the source
+# pull a recogniser's eye back to the source's own.
+_SHAPED = 1.25
 # Drawn lids move less than they are told to: small movements are exaggerated, by this
 # many times, up to about so many eye distances.
 _LIDS, _LID_RANGE = 1.4, 0.012
@@ -233,7 +236,7 @@ class SurrogateGenerator:
             mouth = track.mouth + _FADE * (mouth - track.mouth)
         track.texture = np.dstack([fresh, self._alpha])
         track.mouth = mouth
-        track.shape = space.shape(track.code)
+        track.shape = space.shape_mean + _SHAPED * (space.shape(track.code) - space.shape_mean)
 
 
 def alpha_texture() -> np.ndarray:

@@ -15,7 +15,7 @@ __all__ = ["skin_gate"]
 
 #: The part of the way from the middle of the face to its outline that is always
 #: covered.
-_ALWAYS = 0.9
+_ALWAYS = 0.97
 
 # Luminance, blue less luminance, red less luminance; least spread of each in levels.
 _OPPONENT = np.array([[0.114, 0.886, -0.114], [0.587, -0.587, -0.587],
