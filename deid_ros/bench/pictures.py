@@ -30,7 +30,7 @@ PARAMETERS = (("matcher", "key"), ("matcher", "policy"), ("matcher", "mix"),
               ("replacer", "replace"), ("replacer", "blend"))
 
 _VIDEOS = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v"}
-_AROUND = 2.2          # side of a crop in face sizes
+_AROUND = 1.5          # side of a crop in face sizes
 _YAWS = (-35.0, -12.0, 12.0, 35.0)
 
 
@@ -68,7 +68,7 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
             faces += len(rows)
             columns.append(_column(before, after, rows, args.side))
     if not columns:
-        raise DeidError(f"No frame of {', '.join(map(str, args.inputs))} shows a face.")
+        raise DeidError(f"There is nothing to show of {', '.join(map(str, args.inputs))}.")
     height = min(len(column) for column in columns)
     sheet = np.hstack([_scaled(column, height) for column in columns])
     args.output.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def _chosen(pipeline: Any, path: Path, args: argparse.Namespace
         done = pipeline.process(frame, stamp_ns=1 + round(len(everything) / fps * 1e9))
         everything.append((frame, done.frame, done.faces))
     capture.release()
-    shown = [entry for entry in everything if len(entry[2])]
+    shown = [entry for entry in everything if len(entry[2])] or everything
     yield from _turned(shown) if args.poses else _spread(shown, args.count)
 
 
@@ -118,6 +118,7 @@ def _spread(frames: Sequence[Any], count: int) -> list[Any]:
 
 def _turned(frames: Sequence[Any]) -> list[Any]:
     """The frames whose largest face comes nearest to each of ``_YAWS``."""
+    frames = [entry for entry in frames if len(entry[2])]
     import numpy as np
 
     yaws = np.array([_largest(rows)["yaw"] if _largest(rows)["trusted"] else np.inf
@@ -133,7 +134,7 @@ def _column(before: np.ndarray, after: np.ndarray, rows: np.ndarray, side: int) 
     import cv2
     import numpy as np
 
-    if not side:
+    if not side or not len(rows):
         return np.vstack([before, after])
     face = _largest(rows)
     half = _AROUND * float(face["height"]) / 2

@@ -13,10 +13,12 @@ import numpy as np
 
 __all__ = ["skin_gate"]
 
-#: The part of the way from the middle of the face to its outline that is always
-#: covered.
-_ALWAYS = 0.97
+#: The part of the way from the middle of the face to its outline up to which it is always
+#: covered, and the part where, over hair, nothing of the surrogate is left: in between it
+#: fades, as skin does under the first strands.
+_ALWAYS, _NOTHING = 0.8, 1.0
 
+_STEPS = 6
 # Luminance, blue less luminance, red less luminance; least spread of each in levels.
 _OPPONENT = np.array([[0.114, 0.886, -0.114], [0.587, -0.587, -0.587],
                       [0.299, -0.299, 0.701]], np.float32)
@@ -39,15 +41,16 @@ def skin_gate(source: np.ndarray, skin: np.ndarray, hull: np.ndarray,
         Two float32 (h, w), 0..1.
     """
     shape = source.shape[:2]
-    always = _shrunk(hull, _ALWAYS, shape)
+    steps = np.linspace(_NOTHING, _ALWAYS, _STEPS + 1)[1:]
+    fading = sum(_shrunk(hull, step, shape).astype(np.float32) for step in steps) / _STEPS
     # No feature is ever left, however near the outline the head's turn puts it.
     features = np.zeros(shape, np.uint8)
     inner = cv2.convexHull(np.round(landmarks[17:]).astype(np.int32))
     cv2.fillConvexPoly(features, inner, 1)
     size = max(1, round(0.10 * float(np.linalg.norm(landmarks[45] - landmarks[36]))))
     features = cv2.dilate(features, np.ones((2 * size + 1,) * 2, np.uint8))
-    soft = cv2.GaussianBlur(np.maximum(always, features).astype(np.float32), (0, 0), 1.2)
-    surely = np.maximum(soft, np.maximum(always, features))
+    soft = cv2.GaussianBlur(np.maximum(fading, features).astype(np.float32), (0, 0), 1.2)
+    surely = np.maximum(soft, features)
     values = source.astype(np.float32) @ _OPPONENT
     # The outline may hold hair; between eyes and mouth there is skin for certain.
     centre = np.zeros(shape, np.uint8)
