@@ -35,9 +35,12 @@ _PASSED = np.array([1, 0.3, 0.3, 1, 1, 0.1, 0.1], np.float32)
 # How much stronger than in the gallery shapes differ: hair, ears and neck of the source
 # pull a recogniser's eye back to the source's own.
 _SHAPED = 1.25
+# How much farther what lies before the middle of the head is drawn in front of it: lit from the front, as textures
+# are, they would look turned less than they are.
+_DEPTH = 1.3
 # Drawn lids move less than they are told to: small movements are exaggerated, by this
 # many times, up to about so many eye distances.
-_LIDS, _LID_RANGE = 1.4, 0.012
+_LIDS, _LID_RANGE = 2.2, 0.012
 # Eyes that differ by less than twice this are open alike; more is a wink.
 _UNEVEN = 0.01
 # Part of a new texture that shows in the first frame, so that it does not flicker.
@@ -192,6 +195,7 @@ class SurrogateGenerator:
         self._tracks.move_to_end(name)
         self._update(track, face["expression"])
         shape = apply_expression(track.shape, self._drawn(face["expression"]))
+        shape[:, 2] *= np.where(shape[:, 2] < 0, _DEPTH, 1)
         pose = geometry.Pose(float(face["yaw"]), float(face["pitch"]), float(face["roll"]),
                              float(face["scale"]), (float(face["center"][0]),
                                                     float(face["center"][1])))
