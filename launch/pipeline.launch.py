@@ -7,8 +7,17 @@ gives it; its defaults stand nowhere else.
 """
 
 
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+import os
+
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
 from launch.conditions import IfCondition
+from launch.event_handlers import OnProcessExit
+from launch.events import Shutdown
 from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -22,6 +31,8 @@ STAGES = ("detector", "matcher", "generator", "replacer")
 
 #: Seconds before a process that died is started again.
 RESPAWN_DELAY = 0.5
+#: Exit status of a node that refuses its parameters: it would refuse them again.
+REFUSED = 2
 
 #: Launch argument -> the nodes that have a parameter of this name.
 STAGE_ARGUMENTS = {
@@ -97,6 +108,14 @@ def described(name: str) -> DeclareLaunchArgument:
     return DeclareLaunchArgument(name, default_value=FromConfig(node, name), description=words)
 
 
+def on_exit(event, context):
+    """End everything where a node refused to start; a node that died is respawned."""
+    if event.returncode == REFUSED:
+        return [EmitEvent(event=Shutdown(
+            reason=f"{event.process_name} refused to start; its reason is above"))]
+    return None
+
+
 def generate_launch_description() -> LaunchDescription:
     """The four stages, and a recorder where a bag is asked for."""
     arguments = [
@@ -128,12 +147,16 @@ def generate_launch_description() -> LaunchDescription:
         "package": "deid_ros",
         "namespace": LaunchConfiguration("namespace"),
         "output": "screen",
-        "ros_arguments": ["--log-level", LaunchConfiguration("log_level")],
     }
+
+    def ros_arguments(node):
+        # The enclave of config/sros2/policy.xml; without ROS 2 security it means nothing.
+        return ["--log-level", LaunchConfiguration("log_level"), "--enclave", f"/deid_ros/{node}"]
     use_sim_time = {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"),
                                                    value_type=bool)}
     stages = [
         Node(executable=stage, name=stage, respawn=True, respawn_delay=RESPAWN_DELAY,
+             ros_arguments=ros_arguments(stage),
              parameters=[LaunchConfiguration("config"), use_sim_time,
                          {name: value_of(name) for name, nodes in STAGE_ARGUMENTS.items()
                           if stage in nodes}],
@@ -142,13 +165,16 @@ def generate_launch_description() -> LaunchDescription:
     ]
     # Not respawned: its folder would exist already.
     recorder = Node(
-        executable="recorder", name="recorder",
+        executable="recorder", name="recorder", ros_arguments=ros_arguments("recorder"),
         condition=IfCondition(PythonExpression(["'", LaunchConfiguration("record"), "' != ''"])),
         parameters=[LaunchConfiguration("config"), use_sim_time,
                     {"output": ParameterValue(LaunchConfiguration("record"), value_type=str)}],
         **common)
     return LaunchDescription([
         *arguments,
+        # By which a replacer that was paused knows, respawned, that it is the same run.
+        SetEnvironmentVariable("DEID_RUN", str(os.getpid())),
+        RegisterEventHandler(OnProcessExit(on_exit=on_exit)),
         SetEnvironmentVariable("DEID_NETWORK", LaunchConfiguration("network")),
         *stages,
         recorder,

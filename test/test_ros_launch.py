@@ -127,6 +127,29 @@ def prefix(tmp_path) -> Path:
     return tmp_path
 
 
+SCRIPT = ("import sys; from launch import LaunchService, LaunchDescription as D\n"
+          "from launch.actions import IncludeLaunchDescription as I\n"
+          "from launch.launch_description_sources import PythonLaunchDescriptionSource as P\n"
+          "s = LaunchService(noninteractive=True)\n"
+          "s.include_launch_description(D([I(P(sys.argv[1]), launch_arguments="
+          "[a.split(':=') for a in sys.argv[2:]])]))\n"
+          "sys.exit(s.run())")
+
+
+@pytest.mark.ros
+def test_a_node_that_refuses_its_parameters_ends_the_launch(launch_file, prefix):
+    pytest.importorskip("rclpy")
+    from ros_support import DOMAIN
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN), "AMENT_PREFIX_PATH": str(prefix),
+                   "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(FILE), "namespace:=cam", "image_topic:=image_raw",
+         "replace:=glue", "detector:=ssd"], env=environment, text=True, timeout=120,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert "'glue'" in done.stdout and "refused to start" in done.stdout
+    assert done.stdout.count("replacer: ") <= 2 and "Traceback" not in done.stdout
+
+
 @pytest.mark.ros
 def test_it_starts_four_processes_that_answer(launch_file, prefix):
     """With ``replace:=solid`` and the light detector, a frame goes in and out."""
@@ -140,18 +163,11 @@ def test_it_starts_four_processes_that_answer(launch_file, prefix):
     from deid_ros.ros.runtime import Runner, ros_context
     if not file_of("DB/gallery.npz").is_file():
         pytest.skip("DB/gallery.npz has not been built")
-    script = ("import sys; from launch import LaunchService, LaunchDescription as D\n"
-              "from launch.actions import IncludeLaunchDescription as I\n"
-              "from launch.launch_description_sources import PythonLaunchDescriptionSource as P\n"
-              "s = LaunchService(noninteractive=True)\n"
-              "s.include_launch_description(D([I(P(sys.argv[1]), launch_arguments="
-              "[a.split(':=') for a in sys.argv[2:]])]))\n"
-              "sys.exit(s.run())")
     environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN),
                    "AMENT_PREFIX_PATH": str(prefix),
                    "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     process = subprocess.Popen(
-        [sys.executable, "-c", script, str(FILE), "namespace:=cam", "image_topic:=image_raw",
+        [sys.executable, "-c", SCRIPT, str(FILE), "namespace:=cam", "image_topic:=image_raw",
          "replace:=solid", "detector:=ssd"], env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     lines: list[str] = []

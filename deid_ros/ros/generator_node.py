@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import Image, PointCloud2
 
-from deid_ros.faces import FACE
 from deid_ros.ros import topics
 from deid_ros.ros.base import StageNode
 from deid_ros.ros.qos import keep_last, latched
 from deid_ros.ros.runtime import run_node
-from deid_ros.ros.tables import from_matches, from_table, to_stack
+from deid_ros.ros.tables import from_faces, from_matches, to_stack
 
 __all__ = ["GeneratorNode", "main"]
 
@@ -54,7 +53,7 @@ class GeneratorNode(StageNode):
 
     def _on_faces(self, msg: PointCloud2) -> None:
         began = time.monotonic()
-        faces, tag = from_table(msg, FACE, tagged=True)
+        faces, tag = from_faces(msg)
         self.health.count("in")
         if not len(faces):
             return

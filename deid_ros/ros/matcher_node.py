@@ -13,14 +13,14 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from deid_ros.errors import ConfigError, FrameError
-from deid_ros.faces import CHIP_NONE, FACE, match_dtype
+from deid_ros.faces import CHIP_NONE, match_dtype
 from deid_ros.ros import topics
 from deid_ros.ros.base import StageNode
 from deid_ros.ros.codec import stamp_ns
 from deid_ros.ros.joiner import Joiner
 from deid_ros.ros.qos import keep_last, latched
 from deid_ros.ros.runtime import run_node
-from deid_ros.ros.tables import from_stack, from_table, to_table
+from deid_ros.ros.tables import from_faces, from_stack, to_table
 
 __all__ = ["MatcherNode", "main"]
 
@@ -89,7 +89,7 @@ class MatcherNode(StageNode):
             np.zeros(0, match_dtype(1)), Header(stamp=self.get_clock().now().to_msg())))
 
     def _on_faces(self, msg: PointCloud2) -> None:
-        faces, tag = from_table(msg, FACE, tagged=True)
+        faces, tag = from_faces(msg)
         if (faces["chip"] != CHIP_NONE).any():
             self._join("faces", (stamp_ns(msg.header), tag), faces, msg)
         else:  # nothing to answer, but the matcher must know who is in view

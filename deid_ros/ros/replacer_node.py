@@ -13,7 +13,6 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from visualization_msgs.msg import ImageMarker
 
-from deid_ros.faces import FACE
 from deid_ros.ros import topics
 from deid_ros.ros.base import StageNode
 from deid_ros.ros.camera import CameraFrame, CameraInfos, info_topic
@@ -24,7 +23,7 @@ from deid_ros.ros.proof import check_covered
 from deid_ros.ros.qos import OUTPUT, CameraSubscription, keep_last
 from deid_ros.ros.release import Decision, ReleaseQueue
 from deid_ros.ros.runtime import run_node
-from deid_ros.ros.tables import from_stack, from_table
+from deid_ros.ros.tables import from_faces, from_stack
 
 __all__ = ["ReplacerNode", "main"]
 
@@ -108,7 +107,7 @@ class ReplacerNode(StageNode):
         self._pump()
 
     def _on_faces(self, msg: PointCloud2) -> None:
-        faces, tag = from_table(msg, FACE, tagged=True)
+        faces, tag = from_faces(msg)
         self._queue.put_table((stamp_ns(msg.header), tag), faces, time.monotonic())
         self._pump()
 

@@ -18,14 +18,23 @@ import numpy as np
 from sensor_msgs.msg import Image, PointCloud2, PointField
 
 from deid_ros.errors import FrameError
-from deid_ros.faces import match_dtype
+from deid_ros.faces import FACE, match_dtype
 from deid_ros.ros.codec import FrameTag, bytes_array
 
-__all__ = ["from_matches", "from_stack", "from_table", "to_stack", "to_table"]
+__all__ = ["from_faces", "from_matches", "from_stack", "from_table", "to_stack", "to_table"]
 
 #: Height, width, CRC-32, magic number; little endian.
 _TAG = struct.Struct("<4I")
 _MAGIC = 0x44494544  # 'DEID' in memory
+
+_MOST_FACES = 500
+#: What a face may say of itself; frames have sides of 32768 px at most.
+_PLAUSIBLE = {
+    "x_offset": (-65536, 65536), "y_offset": (-65536, 65536), "width": (0, 65536),
+    "height": (0, 65536), "yaw": (-360, 360), "pitch": (-360, 360), "roll": (-360, 360),
+    "scale": (0, 16384), "center": (-65536, 65536), "expression": (-1000, 1000),
+    "landmarks": (-65536, 65536),
+}
 
 _DATATYPES = {
     "i1": PointField.INT8, "u1": PointField.UINT8, "i2": PointField.INT16,
@@ -89,6 +98,27 @@ def from_table(msg: PointCloud2, dtype: np.dtype, *,
     rows = np.frombuffer(msg.data, dtype, msg.width) if msg.width else np.zeros(0, dtype)
     rows.flags.writeable = False
     return rows, _read_tag(msg.data, size - footer) if tagged else None
+
+
+def from_faces(msg: PointCloud2) -> tuple[np.ndarray, FrameTag]:
+    """The rows of a face table, read-only, and the tag of its frame.
+
+    Raises:
+        FrameError: it is no face table, or says what no detector would: drawing a face
+            at a senseless place could take for ever.
+    """
+    rows, tag = from_table(msg, FACE, tagged=True)
+    assert tag is not None
+    if len(rows) > _MOST_FACES:
+        raise FrameError(f"A face table has {len(rows)} rows, allowed are {_MOST_FACES}; its frame "
+                         "is withheld.")
+    for name, (least, most) in _PLAUSIBLE.items():
+        values = rows[name]
+        # Written so that a number that is none fails too.
+        if values.size and not (values.min() >= least and values.max() <= most):
+            raise FrameError(f"A face table has a {name} outside of {least} to {most}; its frame "
+                             "is withheld.")
+    return rows, tag
 
 
 def from_matches(msg: PointCloud2) -> np.ndarray:
