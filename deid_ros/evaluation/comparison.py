@@ -102,7 +102,7 @@ class _Bench:
         start = time.perf_counter()
         file = None
         if cell.policy == "k_same":
-            if len(self.enrolled) < 2 * cell.k:
+            if len(self.enrolled) < cell.k:
                 return {"key": cell.key, "label": cell.label, "refused":
                         f"{len(self.enrolled)} people are too few for groups of {cell.k}."}
             file = self.workshop.enrol(self.enrolled, self.work / "enrolled.npz",

@@ -183,17 +183,16 @@ def write_page(path: Path, result: Evaluation, content: Mapping[str, Any], *,
     environment = Environment(loader=PackageLoader("deid_ros.evaluation", "templates"),
                               autoescape=True, trim_blocks=True, lstrip_blocks=True)
     lights = [judge(one, content["measures"].get(one.measure)) for one in thresholds]
-    groups = [("everybody", "all")]
+    groups = [("Among everybody", "all")]
     if any(person.sex != "?" for person in result.people):
-        groups.append(("within the same sex", "same_sex"))
+        groups.append(("Within the same sex", "same_sex"))
     cells = [cell for cell in (comparison or {}).get("cells", []) if "measures" in cell]
     page = environment.get_template("report.html.j2").render(
         summary=summary(content), content=content, show_originals=show_originals,
         lights=[{"colour": light.colour, "says": light.threshold.says,
                  "measure": light.threshold.measure, "value": _say(light.measured),
                  "interval": _interval(light.measured), "chance": _chance(light.measured),
-                 "limits": f"{light.threshold.green:g} / {light.threshold.red:g}",
-                 "better": light.threshold.better} for light in lights],
+                 "limits": _limits(light.threshold, light.measured)} for light in lights],
         counts=Counter(light.colour for light in lights),
         curves=[(title, _image(plots.curves(content, group))) for title, group in groups],
         comparison=comparison, columns=[title for title, _ in COLUMNS],
@@ -218,6 +217,12 @@ def _interval(row: Mapping[str, Any] | None) -> str:
         return ""
     return " to ".join("lost" if end is None else format_number(end, row["unit"])
                        for end in row["interval"])
+
+
+def _limits(threshold: Threshold, row: Mapping[str, Any] | None) -> str:
+    unit = "share" if row is None else row["unit"]
+    green, red = (format_number(end, unit) for end in (threshold.green, threshold.red))
+    return f"≤ {green}, > {red}" if threshold.better == "lower" else f"≥ {green}, < {red}"
 
 
 def _chance(row: Mapping[str, Any] | None) -> str:

@@ -15,7 +15,7 @@ __all__ = ["SIDE", "cut_out", "data_uri", "hide"]
 #: Longer side of a small picture (px).
 SIDE = 176
 
-_AROUND, _HIDDEN = 0.55, 0.35
+_AROUND, _HIDDEN = 0.6, 0.12
 
 
 def data_uri(image: np.ndarray) -> str:
