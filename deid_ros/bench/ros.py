@@ -15,6 +15,7 @@ from deid_ros.bench.machine import Usage, cores, machine_line, rss_mb
 from deid_ros.bench.options import in_range, size_of
 from deid_ros.config import Config
 from deid_ros.errors import DeidError
+from deid_ros.parameters import PARAMETERS as PARAMETERS_OF
 
 __all__ = ["DESCRIPTION", "EXAMPLES", "HELP", "PARAMETERS", "add_options", "measure", "text"]
 
@@ -131,6 +132,11 @@ def _live(config: Config, args: argparse.Namespace, frames: list) -> dict[str, A
         return Driver(frames, rate=args.rate, window=args.window,
                       patience=config["replacer"]["deadline_ms"] / 1e3 + 0.5, **options)
 
+    # A deadline longer than usual is worth nothing where the queue is full before it.
+    waiting = dict(config["replacer"])
+    waiting["queue"] = min(max(waiting["queue"], int(
+        args.rate * waiting["deadline_ms"] / 1e3) + 2), PARAMETERS_OF["replacer"]["queue"].maximum)
+    config = {**config, "replacer": waiting}
     with live(config, runtime=args.runtime, make_driver=driver) as pipe:
         pipe.warm_up(faces=args.faces > 0)
         before, processes = pipe.values(), pipe.states()
