@@ -58,7 +58,7 @@ test:
 	@.venv/bin/python -m pytest $(TESTS) $(ARGS)
 
 report:
-	@.ci/venv demo,report
+	@.ci/venv report
 	@mkdir -p $(dir $(REPORT))
 	@.venv/bin/deid evaluate '$(PEOPLE)' $(if $(filter-out none,$(TABLE)),--csv '$(TABLE)') \
 		$(if $(SPLIT),--split '$(SPLIT)') --keys $(KEYS) --parrot own --compare \

@@ -144,7 +144,7 @@ def test_tensorflow_stays_out_of_what_the_live_path_installs():
 def test_extras_are_those_the_documents_name():
     text = (ROOT / "setup.py").read_text(encoding="utf-8")
     extras = set(re.findall(r'"(\w+)":', text[text.index("extras_require"):].splitlines()[0]))
-    assert extras == {"ros", "train", "demo", "dev"}
+    assert extras == {"ros", "train", "demo", "report", "dev"}
     from deid_ros.cli import EXTRAS
     assert set(EXTRAS.values()) <= extras
 
