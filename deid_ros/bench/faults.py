@@ -37,7 +37,7 @@ PARAMETERS = (("detector", "detector"), ("detector", "preset"), ("replacer", "re
               ("replacer", "blend"), ("replacer", "deadline_ms"))
 
 _BACK = 3            # frames sent after a fault that came out: the stream is back
-_PATIENCE_S = 60.0   # for that
+_PATIENCE_S = 30.0   # for that
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -140,8 +140,7 @@ def _fault(pipe: Live, kind: str, node: str, hold: float) -> dict[str, Any]:
                 if image.sent >= ended and not (clear and image.flat)]
         return came[_BACK - 1] - ended if len(came) >= _BACK else None
 
-    wait(lambda: back(False), _PATIENCE_S)
-    if pipe.config["replacer"]["replace"] == "surrogate":
+    if wait(lambda: back(False), _PATIENCE_S) and pipe.config["replacer"]["replace"] == "surrogate":
         wait(lambda: back(True), _PATIENCE_S)
     during = [image for image in list(driver.came) if image.sent >= begun]
     return {"kind": kind, "node": node, "stream_s": _rounded(back(False)),
