@@ -59,6 +59,20 @@ def test_keys_make_the_runs_themselves(folders, capsys):
     assert "not overwriting" in capsys.readouterr().err
 
 
+def test_the_report_of_given_outputs(folders, shared, capsys):
+    pytest.importorskip("jinja2"), pytest.importorskip("sklearn")
+    page = folders / "report.html"
+    assert main(["evaluate", str(folders / "in"), str(folders / "out"), "--csv",
+                 str(shared / "data" / "portraits.csv"), "--draws", "10", "--attacker", "dlib",
+                 "--attacker", "lbph", "--report", str(page)]) == 0
+    assert "report.html written" in capsys.readouterr().err
+    text = page.read_text(encoding="utf-8")
+    assert "Of 2 attackers who know every original of these 2 people" in text
+    # One output is missing: the page says so and shows no picture.
+    assert "no output in 1 runs" in text and "no picture" in text
+    assert "deid evaluate" in text or "Written by" in text
+
+
 @pytest.mark.parametrize("words, message", [
     (["nowhere", "out"], "nowhere is not a folder"),
     (["in", "nowhere"], "nowhere is not a folder"),
@@ -72,6 +86,11 @@ def test_keys_make_the_runs_themselves(folders, capsys):
     (["in", "out", "--contributors", "c.json"], "c.json cannot be read"),
     (["in", "out", "--json", "no/such/file"], "cannot be written"),
     (["in", "out", "--second-view", "nowhere"], "nowhere is not a folder"),
+    (["in", "out", "--compare"], "--compare belongs to the report; give --report FILE too"),
+    (["in", "out", "--show-originals"], "--show-originals belongs to the report"),
+    (["in", "out", "--report", "no/such/file"], "cannot be written"),
+    (["in", "out", "--report", "r.html", "--thresholds", "t.yaml"], "t.yaml cannot be read"),
+    (["in", "out", "--report", "r.html", "--video", "v.mp4"], "v.mp4 is not there"),
 ])
 def test_refusals_are_one_sentence(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
