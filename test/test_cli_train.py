@@ -75,7 +75,8 @@ def test_interrupted_it_keeps_its_state_and_says_how_to_go_on(trained):
     folder, _, told, first = trained
     assert [row[0] for row in first] == [1.0]
     assert any("interrupted at step 1 of 3" in line and "--resume" in line for line in told)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # As it was; ignored where these tests run in the background.
+    assert signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SIG_IGN)
 
 
 def test_resumed_it_goes_on_to_the_end(trained):
