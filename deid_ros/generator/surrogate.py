@@ -35,8 +35,8 @@ _PASSED = np.array([1, 0.3, 0.3, 1, 1, 0.1, 0.1], np.float32)
 # How much stronger than in the gallery shapes differ: hair, ears and neck of the source
 # pull a recogniser's eye back to the source's own.
 _SHAPED = 1.25
-# How much farther what lies before the middle of the head is drawn in front of it: lit from the front, as textures
-# are, they would look turned less than they are.
+# How much farther nose and mouth are drawn before the middle of the head: lit from the
+# front, as textures are, faces would look turned less than they are.
 _DEPTH = 1.3
 # Drawn lids move less than they are told to: small movements are exaggerated, by this
 # many times, up to about so many eye distances.
