@@ -134,6 +134,7 @@ def test_summary_has_three_sentences_and_the_strongest_attacker(result):
     content["settings"]["parrot"] = "given"
     sentences = p.summary(content)
     assert "the recogniser mine, names 90.0 %" in sentences[0]
+    assert "and a modern face recogniser 20.0 %" in sentences[0]
     assert "with the run's key, names 20.0 %" in sentences[1]
 
 

@@ -69,9 +69,11 @@ def summary(content: Mapping[str, Any]) -> list[str]:
     strongest = max(names, key=lambda name: rows[f"{name}.rank_1"]["value"])
     row = rows[f"{strongest}.rank_1"]
     who = _ATTACKERS.get(strongest, f"the recogniser {strongest}")
+    usual = "" if strongest == "dlib" or "dlib" not in names else (
+        f", and {_ATTACKERS['dlib']} {_say(rows['dlib.rank_1'], interval=True)}")
     out = [f"Of {len(names)} attackers who know every original of these {count} people, the "
-           f"strongest, {who}, names {_say(row, interval=True)} of them from the outputs, where "
-           f"guessing names {format_number(row['chance'], 'share', unit=True)}."]
+           f"strongest, {who}, names {_say(row, interval=True)} of them from the outputs{usual}, "
+           f"where guessing names {format_number(row['chance'], 'share', unit=True)}."]
     parrot = rows.get("parrot.dlib.rank_1")
     if parrot is not None:
         key = "the run's key" if settings.get("parrot") == "given" else "another key"

@@ -10,7 +10,7 @@ import numpy as np
 
 from deid_ros.errors import EvaluationError
 
-__all__ = ["coverage", "curves", "privacy_utility", "worst_rank_1"]
+__all__ = ["coverage", "curves", "privacy_utility"]
 
 _TITLES = {"dlib": "dlib descriptor", "shape": "face shape", "expression": "expression",
            "eigenfaces": "eigenfaces", "fisherfaces": "Fisherfaces",
@@ -76,39 +76,35 @@ def curves(content: Mapping[str, Any], group: str) -> str:
 
 
 _FAMILIES = {"independent": ("o", "C0"), "margin": ("s", "C1"), "nearest": ("^", "C3"),
-             "k_same": ("D", "C2"), "": ("X", "0.35")}
-
-
-def worst_rank_1(cell: Mapping[str, Any]) -> float | None:
-    """The rank-1 of whoever recognises most in a cell, parrots among them."""
-    seen = [row["value"] for key, row in cell.get("measures", {}).items()
-            if (key.endswith(".rank_1") or ".rank_1." in key) and "same_sex" not in key
-            and row["value"] is not None]
-    return max(seen) if seen else None
+             "k_same": ("D", "C2"), "": ("X", "0.35"), "context": ("+", "0.35")}
 
 
 def privacy_utility(cells: Sequence[Mapping[str, Any]]) -> str:
-    """Every way of hiding faces: who is recognised against what is left."""
+    """Every way of hiding faces: who is recognised against what is left.
+
+    Left by dlib's recogniser, right by one who runs the same tool with another key.
+    """
     figure, axes = _figure(9, 4.4, 2)
-    for axis, key, title in zip(axes, ("detection.centerface.ap", "expression.mouth"), (
-            "a detector's average precision", "mouth opens with the person's (correlation)")):
+    for axis, key, title in zip(axes, ("dlib.rank_1", "parrot.dlib.rank_1.own"), (
+            "dlib's recogniser", "a parrot with another key")):
         for cell in cells:
-            x, row = worst_rank_1(cell), cell.get("measures", {}).get(key)
-            if x is None or row is None or row["value"] is None or \
-                    cell["key"].startswith("context"):
+            x, y = (cell["measures"].get(name, {}).get("value")
+                    for name in (key, "expression.mouth"))
+            if x is None or y is None:
                 continue
-            marker, colour = _FAMILIES[cell["policy"]]
-            axis.scatter(x, row["value"], marker=marker, color=colour, s=40, alpha=0.8)
+            family = "context" if cell["key"].startswith("context") else cell["policy"]
+            marker, colour = _FAMILIES[family]
+            axis.scatter(x, y, marker=marker, color=colour, s=40, alpha=0.8)
             name = f"mix {cell['mix']}" if cell["policy"] else cell["label"]
             name = f"k {cell['k']}" if cell["k"] else name
-            axis.annotate(name, (x, row["value"]), xytext=(4, 4), textcoords="offset points",
-                          fontsize=6.5)
-        axis.set(xlim=(-0.03, 1.03), xlabel="named by the strongest attacker (rank-1)",
-                 ylabel=title)
+            name = cell["key"].removeprefix("context_") if family == "context" else name
+            axis.annotate(name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=6.5)
+        axis.set(xlim=(-0.03, 1.06), ylim=(-0.25, 1.05), xlabel=f"named by {title} (rank-1)",
+                 ylabel="mouth opens with the person's (correlation)")
         axis.grid(alpha=0.3)
     for name, (marker, colour) in _FAMILIES.items():
         axes[0].scatter([], [], marker=marker, color=colour, label=name or "obfuscation")
-    axes[0].legend(fontsize=8, loc="center right")
+    axes[0].legend(fontsize=8, loc="center")
     return _svg(figure)
 
 
