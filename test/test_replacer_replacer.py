@@ -257,6 +257,14 @@ def test_any_box_is_covered_and_nothing_else(data):
             assert result.mask[inner(faces[i:i + 1], frame.shape)].all()
 
 
+def test_a_face_in_the_corner_is_covered_to_its_rim():
+    # Its surrogate is narrower: the surroundings bend inwards, but not as far as the corner.
+    frame, face = noise(), make_face((0, 0), 106, roll=3)
+    result = Replacer(blend="gaussian").apply(frame, face, make_surrogates(face, grow=0.75))
+    assert result.covered_by == ["surrogate"]
+    assert result.mask[hull_mask(face, frame.shape)].all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(x=st.floats(-60, 260), y=st.floats(-60, 240), size=st.floats(6, 300),
        yaw=st.floats(-70, 70), roll=st.floats(-180, 180), grow=st.floats(0.5, 1.4),

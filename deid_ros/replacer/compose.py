@@ -66,11 +66,14 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     source_g, colour_g = _shrink(source, size), _shrink(colour, size)
     alpha_g = _shrink(alpha, size).astype(np.float32) / 255
     points = (landmarks - (x0, y0) + 0.5) * ratio - 0.5
-    moved = None
+    fill, moved = _fill(hull - (x0, y0), alpha.shape), None
     if bend > 0:
         outline = Outline(alpha_g, points, strength=bend)
         shift = outline.backward(alpha_g.shape)
-        source, moved = _bent(source, shift, ratio)
+        # What covers the face moves with its pixels, not with its outline: wherever one
+        # of them comes to lie, it is covered.
+        source, fill, moved = _bent(source, fill, shift, ratio)
+        touched = _with(touched, cv2.boundingRect(fill))
         source_g = _shrink(source, size)
         points = outline.forward(points).astype(np.float32)
         cells = outline.forward((hull - (x0, y0) + 0.5) * ratio - 0.5)
@@ -106,7 +109,7 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
         cv2.add(result, full(offset_g), dst=result)
     weight = np.minimum(alpha[touched].astype(np.float32) * (1 / 255), full(_feather(alpha_g)))
     weight = weight * weight * (3 - 2 * weight) * full(gate_g)
-    fill = _fill(hull - (x0, y0), alpha.shape)[touched]
+    fill = fill[touched].astype(np.float32) * (1 / 255)
     under = cv2.blendLinear(full(smooth_g), source[touched].astype(np.float32), fill, 1 - fill)
     pixels = cv2.blendLinear(result, under, weight, 1 - weight)
     changed = cv2.compare(cv2.max(weight, fill), 0, cv2.CMP_GT)
@@ -118,16 +121,26 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     mask[touched] |= changed
 
 
-def _bent(source: np.ndarray, shift: np.ndarray,
-          ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A window moved by ``shift`` (cells, of the grid), and uint8 (h, w), 255 where it moved."""
-    height, width = source.shape[:2]
+def _bent(source: np.ndarray, fill: np.ndarray, shift: np.ndarray,
+          ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A window and its fill moved by ``shift`` (cells, of the grid), and uint8 (h, w), 255
+    where they moved."""
+    height, width = fill.shape
     by = cv2.resize(shift / ratio, (width, height), interpolation=cv2.INTER_LINEAR)
     moved = np.uint8(255) * (np.abs(by).max(axis=2) > 0)
     xs = by[..., 0] + np.arange(width, dtype=np.float32)
     ys = by[..., 1] + np.arange(height, dtype=np.float32)[:, None]
     bent = cv2.remap(source, xs, ys, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return np.where(moved[..., None] > 0, bent, source), moved
+    fill = cv2.remap(fill, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.where(moved[..., None] > 0, bent, source), fill, moved
+
+
+def _with(touched: tuple[slice, slice], box: tuple[int, int, int, int]) -> tuple[slice, slice]:
+    """The rows and columns that hold a box x, y, width, height too."""
+    rows, columns = touched
+    x, y, w, h = box
+    return (slice(min(rows.start, y), max(rows.stop, y + h)),
+            slice(min(columns.start, x), max(columns.stop, x + w)))
 
 
 def _shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -197,14 +210,13 @@ def _feather(alpha: np.ndarray) -> np.ndarray:
 
 
 def _fill(hull: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """float32 (h, w): 1 in the hull (n, 2), falling to 0 just outside of it."""
+    """uint8 (h, w): 255 in the hull (n, 2), falling to 0 just outside of it."""
     radius = max(1, round(_RIM * max(shape)))
     grown = np.zeros(shape, np.uint8)
     fill_polygon(grown, hull, 255, 2 * radius)
     # The blur reaches inwards, diagonally too, no farther than the polygon was grown.
     side = 2 * int(0.7 * radius) + 1
-    soft = cv2.blur(grown, (side, side), borderType=cv2.BORDER_REPLICATE)
-    return soft.astype(np.float32) * (1 / 255)
+    return cv2.blur(grown, (side, side), borderType=cv2.BORDER_REPLICATE)
 
 
 def _border(source: np.ndarray, matched: np.ndarray, alpha: np.ndarray,
