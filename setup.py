@@ -73,7 +73,8 @@ setup(
     ],
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=[NAME, NAME + ".*"]),
-    package_data={NAME: ["py.typed"], NAME + ".evaluation": ["templates/*.j2"]},
+    package_data={NAME: ["py.typed"], NAME + ".evaluation": ["templates/*.j2"],
+                  NAME + ".viewer": ["*.html"]},
     zip_safe=False,
     install_requires=[
         "numpy>=1.26,<3",

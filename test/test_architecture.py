@@ -23,7 +23,8 @@ ROS = re.compile(r"rcl\w*|rmw\w*|rosidl\w*|ament_\w+|launch|launch_\w+|cv_bridge
 #: What takes long to import; allowed inside functions, and of modules that are
 #: themselves imported only by functions.
 HEAVY = ("tensorflow", "keras", "torch", "jax", "onnx", "tf2onnx", "onnxruntime", "ai_edge_litert",
-         "dlib", "cv2", "scipy", "skimage", "matplotlib", "av", "rclpy", "rosbags", "numpy")
+         "dlib", "cv2", "scipy", "skimage", "matplotlib", "av", "rclpy", "rosbags", "numpy",
+         "tkinter")
 
 #: What everybody may import.
 BASE = {"errors", "faces", "resources", "parameters", "config"}
@@ -41,9 +42,11 @@ ROOMS = {
     "media": {"pipeline", "messages"},
     "training": STAGES | {"geometry", "media"},
     "evaluation": STAGES | {"geometry", "pipeline", "media"},
+    "viewer": set(),
     "ros": STAGES | {"geometry", "messages", "pipeline", "media"},
     "bench": STAGES | {"geometry", "pipeline", "media", "ros"},
-    "cli": STAGES | {"geometry", "pipeline", "media", "training", "evaluation", "ros", "bench"},
+    "cli": STAGES | {"geometry", "pipeline", "media", "training", "evaluation", "ros", "bench",
+            "viewer"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -24,8 +24,8 @@ from deid_ros.errors import DeidError
 __all__ = ["COMMANDS", "DEBUG_VARIABLE", "main"]
 
 #: The commands in the order of the help; those whose module exists are offered.
-COMMANDS = ("run", "verify", "pipeline", "db", "train", "generate", "evaluate", "bench", "models",
-            "demo")
+COMMANDS = ("run", "verify", "pipeline", "view", "db", "train", "generate", "evaluate", "bench",
+            "models", "demo")
 
 #: Set to anything, errors show their traceback.
 DEBUG_VARIABLE = "DEID_DEBUG"
@@ -54,6 +54,9 @@ EXAMPLES = {
   deid pipeline                      the live ROS 2 pipeline, from /camera/image_raw
                                      to /deidentified/image
   deid pipeline --source clip.mp4    the same, fed from a file
+""",
+    "view": """\
+  deid view                          watch /deidentified/image in a window or a browser
 """,
     "db info": """\
   deid db info DB/gallery.npz        who is in a gallery, what it was made with
