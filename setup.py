@@ -101,7 +101,7 @@ setup(
         ("share/ament_index/resource_index/packages", ["resource/" + NAME]),
         ("share/" + NAME, ["package.xml"]),
         ("share/" + NAME + "/launch", files("launch", ".launch.py")),
-        ("share/" + NAME + "/config", files("config", ".yaml", ".xml")),
+        ("share/" + NAME + "/config", files("config", ".yaml", ".xml", ".rviz", ".json")),
         ("share/" + NAME + "/config/sros2", files("config/sros2", ".xml")),
         ("share/" + NAME + "/models",
          files("models", ".onnx", ".keras", ".npz", ".yaml", ".txt", ".md")),
