@@ -18,13 +18,15 @@ from deid_ros.bench.machine import ProcessState, process_state
 from deid_ros.config import Config
 from deid_ros.errors import DeidError
 
-__all__ = ["CAMERA", "Live", "live", "part", "wait"]
+__all__ = ["CAMERA", "WARM_S", "Live", "live", "part", "wait"]
 
 #: Relative, so that a bench on a robot never meets the robot's own camera.
 CAMERA = "camera/image_raw"
 
+#: Until the first surrogate, at most.
+WARM_S = 120.0
+
 _CONNECT_S = 120.0
-_WARM_S = 120.0       # until the first surrogate, at most
 _SETTLE_S = 1.0
 _DIAGNOSED_S = 1.3   # after this every process has said its numbers
 
@@ -68,17 +70,17 @@ class Live:
         wait(lambda: not self.driver.under_way, 3.0)
         time.sleep(_DIAGNOSED_S if self.supervisor else 0.05)
 
-    def warm_up(self, *, faces: bool) -> None:
+    def warm_up(self, *, faces: bool, patience: float = WARM_S) -> None:
         """Drive until frames leave, with surrogates where there are faces, then let it drain.
 
         Raises:
-            DeidError: nothing came in two minutes.
+            DeidError: nothing came in so many seconds.
         """
         wants = faces and self.config["replacer"]["replace"] == "surrogate"
         name, least = ("faces.surrogate", 20) if wants else ("out", 10)
         self.driver.drive()
         try:
-            wait(lambda: self.values().get("replacer", {}).get(name, 0) >= least, _WARM_S,
+            wait(lambda: self.values().get("replacer", {}).get(name, 0) >= least, patience,
                  "No surrogate left the pipeline in time; the errors above say why. On a machine "
                  "this busy or slow, try --deadline-ms 5000." if wants else
                  "No frame left the pipeline in time; the errors above say why.")

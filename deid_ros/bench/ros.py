@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from deid_ros.bench.live import live, part
+from deid_ros.bench import grid
+from deid_ros.bench.live import WARM_S, live, part
 from deid_ros.bench.machine import Usage, cores, machine_line, rss_mb
 from deid_ros.bench.options import in_range, size_of
 from deid_ros.config import Config
@@ -37,11 +38,15 @@ examples:
   deid bench ros --runtime processes --preset fast --json
                                      a process for each node; the numbers as JSON
   deid bench ros --deadline-ms 5000  on a busy machine: no frame is given up
+  deid bench ros --grid --seconds 5 --json live.json --plot live.png
+                                     every runtime, size and number of faces: a table,
+                                     a plot; half a minute a cell
 """
 
 PARAMETERS = (("detector", "detector"), ("detector", "preset"), ("matcher", "gallery"),
               ("matcher", "policy"), ("matcher", "mix"), ("generator", "generator"),
               ("replacer", "replace"), ("replacer", "blend"), ("replacer", "deadline_ms"))
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What is measured."""
@@ -59,12 +64,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         default="composed",
                         help="all nodes in this process, a process for each, or the same stages "
                              "one after the other without ROS, for comparison [composed]")
+    parser.add_argument("--patience", type=float, default=WARM_S, metavar="S",
+                        help=f"longest wait for the first frames or surrogates [{WARM_S:g}]")
+    grid.add_options(parser)
 
 
 def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
     """Run the bench.
 
     Returns:
+        With ``--grid``, what ``bench.grid.measure`` gives; else
         ``fps``, ``delivered`` (fraction of the frames sent), ``latency_ms`` (``p50``,
         ``p95``, ``p99``), ``stage_ms`` and ``stage_cpu_ms`` (a frame), ``cpu_ms``
         (a frame), ``ideal_fps``, ``ideal_ratio`` (of it, what was reached),
@@ -78,7 +87,15 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         DeidError: an option out of range; a model is missing; nothing came back.
     """
-    in_range(args, seconds=(0.2, 3600), rate=(0, 1000), window=(1, 8))
+    in_range(args, seconds=(0.2, 3600), rate=(0, 1000), window=(1, 8), patience=(1, 3600))
+    result = grid.measure(config, args) if args.grid else _measure(config, args)
+    if args.plot:
+        from deid_ros.bench.live_plot import draw
+        draw(result, args.plot)
+    return result
+
+
+def _measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
     from deid_ros.bench.scene import frames_of
     frames = frames_of(*args.size, args.faces)
     core = args.runtime == "core"
@@ -138,7 +155,7 @@ def _live(config: Config, args: argparse.Namespace, frames: list) -> dict[str, A
         args.rate * waiting["deadline_ms"] / 1e3) + 2), PARAMETERS_OF["replacer"]["queue"].maximum)
     config = {**config, "replacer": waiting}
     with live(config, runtime=args.runtime, make_driver=driver) as pipe:
-        pipe.warm_up(faces=args.faces > 0)
+        pipe.warm_up(faces=args.faces > 0, patience=args.patience)
         before, processes = pipe.values(), pipe.states()
         driver_name = pipe.driver.get_name()
         pipe.driver.begin()
@@ -221,6 +238,8 @@ def _result(spent: Any, cpu: float, handled: int, *, sent: int, latencies: list[
 
 def text(result: dict[str, Any]) -> str:
     """The numbers for people."""
+    if "cells" in result:
+        return grid.text(result)
     width, height = result["size"]
     driven = f"{result['rate']:g} Hz" if result["rate"] else "flat out"
     latency = result["latency_ms"]
