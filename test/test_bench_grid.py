@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 
@@ -9,6 +10,7 @@ import pytest
 
 from deid_ros.bench import grid
 from deid_ros.cli import main
+from deid_ros.errors import DeidError
 
 pytest.importorskip("skimage")
 
@@ -61,6 +63,31 @@ def test_one_cell_can_be_drawn_too(tmp_path, capsys):
     assert main([*QUICK, "--runtime", "core", "--size", "160x120", "--faces", "0", "--plot",
                  str(plot)]) == 0
     assert plot.stat().st_size > 5000 and "frames/s" in capsys.readouterr().out
+
+
+class Counts:
+    """A pipeline that has let so much out, for ``Live.warm_up``."""
+
+    def __init__(self, **numbers: int) -> None:
+        from deid_ros.bench.live import Live
+        driver = argparse.Namespace(drive=lambda on=True: None, under_way=0)
+        self.live = Live({"replacer": {"replace": "surrogate"}}, "composed", driver, (),
+                         lambda: {"replacer": {name.replace("_", "."): number
+                                               for name, number in numbers.items()}})
+
+
+def test_flat_frames_are_measured_where_they_are_accepted(monkeypatch):
+    from deid_ros.bench import live
+    monkeypatch.setattr(live, "_SETTLE_S", 0.0)
+    Counts(out=40, faces_surrogate=20).live.warm_up(faces=True, patience=0.1)
+    flat = Counts(out=40).live
+    with pytest.raises(DeidError, match="No surrogate left"):
+        flat.warm_up(faces=True, patience=0.1)
+    flat.warm_up(faces=True, patience=0.1, accept_flat=True)
+    flat.warm_up(faces=False, patience=0.1)
+    for faces in (True, False):
+        with pytest.raises(DeidError, match="No frame left"):
+            Counts().live.warm_up(faces=faces, patience=0.1, accept_flat=True)
 
 
 @pytest.mark.ros

@@ -23,8 +23,8 @@ KEYS = {"fps", "delivered", "latency_ms", "stage_ms", "stage_cpu_ms", "cpu_ms", 
 
 def arguments(**changes) -> argparse.Namespace:
     return argparse.Namespace(**{"size": (320, 240), "faces": 1, "seconds": 1.0, "rate": 0.0,
-                                 "window": 2, "runtime": "composed", "patience": 60.0,
-                                 "grid": False, "plot": None} | changes)
+                                 "window": 2, "runtime": "composed", "patience": None,
+                                 "accept_flat": False, "grid": False, "plot": None} | changes)
 
 
 def check(result: dict) -> None:

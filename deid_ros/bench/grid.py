@@ -21,11 +21,13 @@ from deid_ros.bench.options import size_of
 from deid_ros.config import Config
 from deid_ros.errors import DeidError
 
-__all__ = ["FACES", "RUNTIMES", "SIZES", "add_options", "measure", "text"]
+__all__ = ["FACES", "PATIENCE_S", "RUNTIMES", "SIZES", "add_options", "measure", "text"]
 
 RUNTIMES = ("composed", "processes")
 SIZES = ((640, 480), (1280, 720), (1920, 1080))
 FACES = (0, 1, 2, 5, 10)
+#: Longest wait for the first surrogates of a cell.
+PATIENCE_S = 30.0
 
 #: Beyond what it may wait and measure (s), a cell that has not ended hangs.
 _SPARE_S = 180.0
@@ -117,7 +119,8 @@ def _cell(args: argparse.Namespace, config: Path, runtime: str, size: tuple[int,
     command = [sys.executable, "-m", "deid_ros", "bench", "ros", "--config", str(config),
                "--runtime", runtime, "--size", f"{size[0]}x{size[1]}", "--faces", str(faces),
                "--rate", str(args.rate), "--seconds", str(args.seconds),
-               "--window", str(args.window), "--patience", str(args.patience), "--json", "-"]
+               "--window", str(args.window), "--patience", str(args.patience),
+               "--accept-flat", "--json", "-"]
     asked = {"runtime": runtime, "size": list(size), "faces_per_frame": faces}
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False,

@@ -70,20 +70,31 @@ class Live:
         wait(lambda: not self.driver.under_way, 3.0)
         time.sleep(_DIAGNOSED_S if self.supervisor else 0.05)
 
-    def warm_up(self, *, faces: bool, patience: float = WARM_S) -> None:
+    def warm_up(self, *, faces: bool, patience: float = WARM_S, accept_flat: bool = False) -> None:
         """Drive until frames leave, with surrogates where there are faces, then let it drain.
 
+        Args:
+            faces: whether there are any.
+            patience: the longest wait (s).
+            accept_flat: frames without a single surrogate will do, after that wait.
+
         Raises:
-            DeidError: nothing came in so many seconds.
+            DeidError: nothing came in that time.
         """
         wants = faces and self.config["replacer"]["replace"] == "surrogate"
-        name, least = ("faces.surrogate", 20) if wants else ("out", 10)
+
+        def left(name: str) -> float:
+            return self.values().get("replacer", {}).get(name, 0)
         self.driver.drive()
         try:
-            wait(lambda: self.values().get("replacer", {}).get(name, 0) >= least, patience,
-                 "No surrogate left the pipeline in time; the errors above say why. On a machine "
-                 "this busy or slow, try --deadline-ms 5000." if wants else
-                 "No frame left the pipeline in time; the errors above say why.")
+            done = wants and wait(
+                lambda: left("faces.surrogate") >= 20, patience, "" if accept_flat else
+                "No surrogate left the pipeline in time; the errors above say why. On a machine "
+                "this busy or slow, try --deadline-ms 5000.")
+            if not done:
+                # Flat ones had their time already.
+                wait(lambda: left("out") >= (1 if wants else 10), 1.0 if wants else patience,
+                     "No frame left the pipeline in time; the errors above say why.")
             time.sleep(_SETTLE_S)
         finally:
             self.settle()

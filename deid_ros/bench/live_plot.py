@@ -61,15 +61,13 @@ def draw(result: dict[str, Any], path: Path) -> None:
 
 def _title(result: dict[str, Any]) -> str:
     machine = result["machine"]
-    words = [f"preset {result['preset']}",
-             f"sent at {result['rate']:g} Hz" if result["rate"] else "driven flat out",
-             f"{machine['cores']} cores"]
+    driven = f"sent at {result['rate']:g} Hz" if result["rate"] else "driven flat out"
+    lines = [f"preset {result['preset']}, {driven}, {machine['cores']} cores"]
     if (machine["others_cores"] or 0) > 0.1 * machine["cores"]:
-        words.append(f"of which other programs kept up to {machine['others_cores']:.1f} busy")
-    text = ", ".join(words)
+        lines.append(f"other programs kept up to {machine['others_cores']:.1f} of them busy")
     if result["rate"] and result.get("deadline_ms"):
-        text += f"\ngrey: the rate sent, the deadline of {result['deadline_ms']:g} ms"
-    return text
+        lines.append(f"grey: the rate sent, the deadline of {result['deadline_ms']:g} ms")
+    return "\n".join(lines)
 
 
 def _draw(rate: Any, latency: Any, runtime: str, faces: list[int],

@@ -40,7 +40,7 @@ examples:
   deid bench ros --deadline-ms 5000  on a busy machine: no frame is given up
   deid bench ros --grid --seconds 5 --json live.json --plot live.png
                                      every runtime, size and number of faces: a table,
-                                     a plot; half a minute a cell
+                                     a plot; ten minutes or more
 """
 
 PARAMETERS = (("detector", "detector"), ("detector", "preset"), ("matcher", "gallery"),
@@ -64,8 +64,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         default="composed",
                         help="all nodes in this process, a process for each, or the same stages "
                              "one after the other without ROS, for comparison [composed]")
-    parser.add_argument("--patience", type=float, default=WARM_S, metavar="S",
-                        help=f"longest wait for the first frames or surrogates [{WARM_S:g}]")
+    parser.add_argument("--patience", type=float, metavar="S",
+                        help="longest wait for the first surrogates "
+                             f"[{WARM_S:g}; of a grid {grid.PATIENCE_S:g}]")
+    parser.add_argument("--accept-flat", action="store_true",
+                        help="measure even where no surrogate is ever in time and every face is "
+                             "covered flat; a grid always does")
     grid.add_options(parser)
 
 
@@ -87,6 +91,8 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         DeidError: an option out of range; a model is missing; nothing came back.
     """
+    if args.patience is None:
+        args.patience = grid.PATIENCE_S if args.grid else WARM_S
     in_range(args, seconds=(0.2, 3600), rate=(0, 1000), window=(1, 8), patience=(1, 3600))
     result = grid.measure(config, args) if args.grid else _measure(config, args)
     if args.plot:
@@ -155,7 +161,7 @@ def _live(config: Config, args: argparse.Namespace, frames: list) -> dict[str, A
         args.rate * waiting["deadline_ms"] / 1e3) + 2), PARAMETERS_OF["replacer"]["queue"].maximum)
     config = {**config, "replacer": waiting}
     with live(config, runtime=args.runtime, make_driver=driver) as pipe:
-        pipe.warm_up(faces=args.faces > 0, patience=args.patience)
+        pipe.warm_up(faces=args.faces > 0, patience=args.patience, accept_flat=args.accept_flat)
         before, processes = pipe.values(), pipe.states()
         driver_name = pipe.driver.get_name()
         pipe.driver.begin()

@@ -32,6 +32,7 @@ run: wall time also tells what else the machine was doing, which every bench say
 _EPILOG = """\
 examples:
   deid bench ros                     the live pipeline: rate, latency, where time goes
+  deid bench ros --grid              the same for every runtime, size and number of faces
   deid bench faults                  processes killed and stopped: does a face leak?
   deid bench generator               a new texture, and rendering a face
   deid bench recall                  which faces are found
