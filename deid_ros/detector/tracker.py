@@ -12,8 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
+from deid_ros.detector.assignment import assign
 from deid_ros.detector.boxes import iou
 from deid_ros.detector.smoothing import MeshSmoother
 
@@ -129,7 +129,7 @@ class Tracker:
         fits = ((overlap > _MIN_IOU) | (distance < reach)) & (
             np.maximum(ratio, 1 / ratio) < _MAX_RATIO)
         cost = np.where(fits, 1.0 - overlap + 0.5 * distance + 0.01 * np.minimum(missed, 20), 1e3)
-        for row, column in zip(*linear_sum_assignment(cost), strict=True):
+        for row, column in zip(*assign(cost), strict=True):
             if fits[row, column]:
                 result[row] = column
         return result
