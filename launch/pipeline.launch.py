@@ -30,7 +30,7 @@ from launch import LaunchContext, LaunchDescription, Substitution
 STAGES = ("detector", "matcher", "generator", "replacer")
 
 #: Seconds before a process that died is started again.
-RESPAWN_DELAY = 0.5
+RESPAWN_DELAY = 0.2
 #: Exit status of a node that refuses its parameters: it would refuse them again.
 REFUSED = 2
 

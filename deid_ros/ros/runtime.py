@@ -20,6 +20,7 @@ from rclpy.task import Future
 
 from deid_ros.errors import DeidError
 from deid_ros.ros import environment
+from deid_ros.ros.ports import OwnPorts, keep_dead_ports
 
 __all__ = ["PARENT_VARIABLE", "Runner", "ros_context", "run_node", "stop_signals"]
 
@@ -83,6 +84,7 @@ def ros_context(args: Sequence[str] | None = None, *, network: str | None = None
     environment.prepare(network)
     # The stages overlap already: OpenCV's own threads would only wake each other.
     cv2.setNumThreads(1)
+    keep_dead_ports()
     context = Context()
     rclpy.init(args=list(args or []), context=context, domain_id=domain_id,
                signal_handler_options=SignalHandlerOptions.NO)
@@ -113,8 +115,9 @@ def _orphaned() -> bool:
 def run_node(make: Callable[..., Any], argv: Sequence[str] | None = None) -> int:
     """The body of every node executable; its exit status.
 
-    0: stopped, or the node's work is done (``node.finished``); 2: refused to
-    start, with one sentence on stderr.
+    0: stopped, or the node's work is done (``node.finished``); 1: it can hear nobody
+    any more and is to be started again; 2: refused to start, with one sentence on
+    stderr.
     """
     args = list(sys.argv if argv is None else argv)
     try:
@@ -122,8 +125,14 @@ def run_node(make: Callable[..., Any], argv: Sequence[str] | None = None) -> int
             runner = Runner(make(context=context))
             finished = getattr(runner.node, "finished", threading.Event())
             runner.start()
+            ports = OwnPorts()
             while not (stop.wait(0.2) or finished.is_set() or _orphaned()) and runner.alive:
-                pass
+                lost = ports.lost()
+                if lost:
+                    print(f"{make.NODE}: its shared memory was taken away ({', '.join(lost)}); "
+                          "it must start again", file=sys.stderr)
+                    # At once: what the transport holds locked cannot be ended in order.
+                    os._exit(1)
             runner.stop()
     except DeidError as error:
         print(f"{make.NODE}: {error}", file=sys.stderr)

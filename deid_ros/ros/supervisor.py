@@ -27,7 +27,7 @@ from deid_ros.ros.runtime import PARENT_VARIABLE
 __all__ = ["Child", "Monitor", "Supervisor", "children", "parameter_file"]
 
 #: Seconds before a process that died is started again: the first time, and at most.
-_RESPAWN_S, _RESPAWN_MOST_S = 0.5, 5.0
+_RESPAWN_S, _RESPAWN_MOST_S = 0.1, 5.0
 #: A process that lived this long died of something new.
 _HEALTHY_S = 10.0
 #: Exit status of a process that refuses its parameters: no use in trying again.
@@ -68,11 +68,16 @@ class Child:
 
 def children(config_file: Path, names: Sequence[str], *, namespace: str = "",
              arguments: Sequence[str] = ()) -> list[Child]:
-    """A process for each of these nodes; a ``video_source`` ends with its source."""
+    """A process for each of these nodes; a ``video_source`` ends with its source.
+
+    Each has the enclave of ``config/sros2/policy.xml``; without ROS 2 security it
+    means nothing.
+    """
     ros = ["--ros-args", "--params-file", str(config_file), *arguments]
     if namespace:
         ros += ["-r", f"__ns:=/{namespace.strip('/')}"]
-    return [Child(name, [sys.executable, "-m", f"deid_ros.ros.{name}_node", *ros],
+    return [Child(name, [sys.executable, "-m", f"deid_ros.ros.{name}_node", *ros,
+                         "--enclave", f"/deid_ros/{name}"],
                   respawn=name != "video_source") for name in names]
 
 
