@@ -12,6 +12,7 @@ import os
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
+    LogInfo,
     RegisterEventHandler,
     SetEnvironmentVariable,
 )
@@ -111,8 +112,8 @@ def described(name: str) -> DeclareLaunchArgument:
 def on_exit(event, context):
     """End everything where a node refused to start; a node that died is respawned."""
     if event.returncode == REFUSED:
-        return [EmitEvent(event=Shutdown(
-            reason=f"{event.process_name} refused to start; its reason is above"))]
+        words = f"{event.process_name} refused to start; its reason is above"
+        return [LogInfo(msg=words), EmitEvent(event=Shutdown(reason=words))]
     return None
 
 
