@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from deid_ros.ros import ports  # noqa: E402
-from deid_ros.ros.ports import OwnPorts, keep_dead_ports  # noqa: E402
+from deid_ros.ros.ports import OwnPorts, keep_dead_ports, let_go_ports  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +65,11 @@ def test_a_dead_port_in_memory_is_kept_and_nothing_else(tmp_path, kept):
     assert locked(tmp_path / "fastdds_port990001_el")
     assert not locked(tmp_path / "fastdds_port990002_el")
     assert len(list(tmp_path.iterdir())) == 8                 # nothing made, nothing deleted
+    let_go_ports(tmp_path)
+    assert locked(tmp_path / "fastdds_port990001_el")
+    (tmp_path / "fastdds_port990001").unlink()                # the writers have given it up
+    let_go_ports(tmp_path)
+    assert not locked(tmp_path / "fastdds_port990001_el") and not kept
     memory.close()
     also.close()
 

@@ -51,6 +51,14 @@ def test_who_may_read_what():
 
 
 @pytest.mark.ros
+def test_the_supervisor_gives_every_node_its_enclave():
+    pytest.importorskip("rclpy")
+    from deid_ros.ros.supervisor import children
+    for child in children(Path("some.yaml"), list(allowed())):
+        assert child.command[-2:] == ["--enclave", f"/deid_ros/{child.name}"]
+
+
+@pytest.mark.ros
 def test_the_policy_is_what_the_nodes_use(tmp_path):
     pytest.importorskip("rclpy")
     from ros_fakes import fake_cores

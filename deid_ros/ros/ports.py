@@ -20,7 +20,7 @@ import re
 import time
 from pathlib import Path
 
-__all__ = ["OwnPorts", "keep_dead_ports"]
+__all__ = ["OwnPorts", "keep_dead_ports", "let_go_ports"]
 
 _SHARED = Path("/dev/shm")
 _PORT = re.compile(r"fast(?:dds|rtps)_port\d+")
@@ -31,7 +31,7 @@ _kept: dict[str, int] = {}
 
 
 def keep_dead_ports(folder: Path = _SHARED) -> list[str]:
-    """Keep, for the life of this process, the numbers of dead ports that are still in use.
+    """Keep the numbers of dead ports that are still in use.
 
     Called before the first node is made. Nothing is written or deleted.
 
@@ -60,6 +60,13 @@ def keep_dead_ports(folder: Path = _SHARED) -> list[str]:
         else:
             os.close(dead[name])
     return taken
+
+
+def let_go_ports(folder: Path = _SHARED) -> None:
+    """Let go of the numbers of ports whose memory has been given up since."""
+    for name in list(_kept):
+        if not (folder / name).exists():
+            os.close(_kept.pop(name))
 
 
 def _in_memory() -> set[str]:

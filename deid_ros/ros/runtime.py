@@ -20,7 +20,7 @@ from rclpy.task import Future
 
 from deid_ros.errors import DeidError
 from deid_ros.ros import environment
-from deid_ros.ros.ports import OwnPorts, keep_dead_ports
+from deid_ros.ros.ports import OwnPorts, keep_dead_ports, let_go_ports
 
 __all__ = ["PARENT_VARIABLE", "Runner", "ros_context", "run_node", "stop_signals"]
 
@@ -127,6 +127,7 @@ def run_node(make: Callable[..., Any], argv: Sequence[str] | None = None) -> int
             runner.start()
             ports = OwnPorts()
             while not (stop.wait(0.2) or finished.is_set() or _orphaned()) and runner.alive:
+                let_go_ports()
                 lost = ports.lost()
                 if lost:
                     print(f"{make.NODE}: its shared memory was taken away ({', '.join(lost)}); "
