@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,10 +18,12 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus  # noqa: E402
 from rclpy.node import Node  # noqa: E402
 from ros_support import CAMERA, DOMAIN, context_fixture, header, wait  # noqa: E402, F401
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from test_viewer_page import parts  # noqa: E402
+from test_viewer_window import screen_fixture  # noqa: E402, F401
 
 from deid_ros.cli import main  # noqa: E402
 from deid_ros.resources import share_path  # noqa: E402
@@ -59,9 +62,9 @@ class Publisher:
 
 
 @contextmanager
-def viewing(*arguments: str):
+def viewing(*arguments: str, display: str = "", page: bool = True):
     """``deid view`` as a user runs it: the process and the address of its page."""
-    environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN), "DISPLAY": "",
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN), "DISPLAY": display,
                    "FASTDDS_DEFAULT_PROFILES_FILE": str(share_path("config", "fastdds_host.xml"))}
     process = subprocess.Popen([sys.executable, "-m", "deid_ros", "view", "--port", "0",
                                 "--rate", "100", *arguments], text=True, env=environment,
@@ -70,11 +73,12 @@ def viewing(*arguments: str):
     try:
         for text in process.stderr:
             lines.append(text)
-            if "http://" in text:
+            if "Ctrl-C ends" in text:
                 break
-        assert lines and "http://127.0.0.1:" in lines[-1], lines
+        assert lines and ("http://127.0.0.1:" in lines[-1]) == page, lines
         process.said = lines
-        yield process, "http://127.0.0.1:" + lines[-1].split("http://127.0.0.1:")[1].split("/")[0]
+        found = re.search(r"http://127\.0\.0\.1:\d+", lines[-1])
+        yield process, found[0] if found else ""
     finally:
         process.kill()
         process.wait()
@@ -142,6 +146,32 @@ def test_input_beside_it_with_a_warning(context):
         assert ended(process, signal.SIGTERM) == 0
 
 
+def test_it_says_why_nothing_comes(context):
+    publisher = Publisher(context, namespace="front")
+    diagnostics = publisher.node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+
+    def tell(level: bytes, *names: str) -> None:
+        diagnostics.publish(DiagnosticArray(status=[
+            DiagnosticStatus(name=name, level=level, message=f"{name[1:]} is ill")
+            for name in names]))
+        time.sleep(0.05)
+    with viewing("--namespace", "front") as (process, address):
+        def note() -> str:
+            return states(address)["output"]["note"]
+
+        def heard() -> bool:
+            tell(DiagnosticStatus.WARN, "/replacer", "/front/replacer", "/front/detector")
+            return bool(note())
+        assert wait(heard, 20)
+        assert note() == "/front/replacer: front/replacer is ill"
+
+        def well() -> bool:
+            tell(DiagnosticStatus.OK, "/front/replacer")
+            return not note()
+        assert wait(well)
+        assert ended(process, signal.SIGINT) == 0
+
+
 def test_it_says_what_it_waits_for_and_ends_in_time(context):
     with viewing("--seconds", "4", "--namespace", "front") as (process, address):
         state, = states(address).values()
@@ -177,6 +207,26 @@ def test_options_out_of_range_are_refused(arguments, words, monkeypatch, capsys)
     monkeypatch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
     assert main(["view", "--web", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_window_where_there_is_a_screen(context, screen):
+    """On an X server in memory; it ends at Ctrl-C like the page."""
+    from PIL import ImageGrab
+    publisher = Publisher(context)
+    display = os.environ["DISPLAY"]
+    with viewing("--show-input", display=display, page=False) as (process, _):
+        assert "a window shows" in process.said[-1] and "http" not in "".join(process.said)
+
+        def seen() -> bool:
+            publisher.send()
+            time.sleep(0.02)
+            pixels = np.asarray(ImageGrab.grab(xdisplay=display).convert("RGB"))[..., ::-1]
+            counts = [(np.abs(pixels.astype(int) - colour).max(axis=2) < 10).sum()
+                      for colour in (RAW, COVERED)]
+            return min(counts) > 1000
+        assert wait(seen, 20)
+        assert ended(process, signal.SIGINT) == 0
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_there_is_no_option_for_another_address(capsys):

@@ -76,6 +76,15 @@ def test_what_stopped_is_called_so():
     assert camera.stream.status()["state"] == "live"
 
 
+def test_what_the_publisher_says_is_shown_with_it():
+    camera = Camera()
+    camera.stream.publishers, camera.stream.note = 1, "/replacer: paused: nothing leaves"
+    assert line(camera.stream.status()).endswith("no image has come; /replacer: paused: nothing "
+                                                 "leaves")
+    camera.send(1, 2, latency=None)
+    assert line(camera.stream.status()) == "10.0 frames/s   (/replacer: paused: nothing leaves)"
+
+
 def test_pictures_are_made_when_somebody_looks_and_once():
     camera = Camera()
     camera.send(*range(30))

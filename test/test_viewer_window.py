@@ -46,8 +46,8 @@ def test_pictures_as_tkinter_reads_them():
     np.testing.assert_array_equal(pixels[..., ::-1], frame)
 
 
-@pytest.fixture
-def screen(monkeypatch):
+@pytest.fixture(name="screen")
+def screen_fixture(monkeypatch):
     """A screen in memory; skips where there is none to be had."""
     pytest.importorskip("tkinter")
     if not shutil.which("Xvfb"):

@@ -141,6 +141,7 @@ def _timer(seconds: float, stop: threading.Event) -> Iterator[None]:
 
 def _page(shown: list, stop: threading.Event, *, port: int, before: str, after: str) -> None:
     from deid_ros.viewer import Page
+    from deid_ros.viewer.stream import line
 
     with Page(shown, port=port) as page:
         _say(f"{before}{page.address} {after}")
@@ -151,7 +152,7 @@ def _page(shown: list, stop: threading.Event, *, port: int, before: str, after: 
                 continue
             for status in (stream.status() for stream in shown):
                 if states.get(status["name"], "live") != status["state"]:
-                    _say(status["words"] or f"{status['topic']} comes")
+                    _say(f"{status['topic']} comes" if status["state"] == "live" else line(status))
                 states[status["name"]] = status["state"]
 
 

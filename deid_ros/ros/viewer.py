@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
 from rclpy.node import Node
@@ -24,6 +26,8 @@ __all__ = ["Viewer", "bgr_of"]
 _DEPTH = 1
 #: Older or younger than this (s), a stamp is of another clock: a bag's, or none at all.
 _SAME_CLOCK_S = 4.0
+#: What a node said of itself so long ago (s) is no news.
+_NOTE_S = 3.0
 
 
 def bgr_of(msg: Any) -> np.ndarray:
@@ -70,6 +74,9 @@ class Viewer(Node):
             self.topics["input"] = camera
         self._streams: dict[str, Any] = {}
         self.problems = 0
+        # It says why frames are withheld.
+        self._replacer = f"{self.get_namespace().rstrip('/')}/replacer"
+        self._noted = 0.0
 
     def connect(self, streams: dict[str, Any]) -> None:
         """Hand every image of a topic to its ``viewer.Stream``, from now on."""
@@ -77,6 +84,7 @@ class Viewer(Node):
         self._subscriptions_of = [
             CameraSubscription(self, self.topics[name], functools.partial(self._on_image, stream),
                                depth=_DEPTH) for name, stream in streams.items()]
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._count()
         self.every(0.5, self._count)
 
@@ -84,9 +92,18 @@ class Viewer(Node):
         age = (self.get_clock().now().nanoseconds - stamp_ns(msg.header)) / 1e9
         stream.put(msg, age if 0 <= age < _SAME_CLOCK_S else None)
 
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            if status.name == self._replacer and "output" in self._streams:
+                well = status.level == DiagnosticStatus.OK
+                self._streams["output"].note = "" if well else f"{status.name}: {status.message}"
+                self._noted = time.monotonic()
+
     def _count(self) -> None:
         for name, stream in self._streams.items():
             stream.publishers = self.count_publishers(self.topics[name])
+            if time.monotonic() - self._noted > _NOTE_S:
+                stream.note = ""
 
     # What CameraSubscription and Runner ask of a node.
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from deid_ros.errors import ConfigError, DeidError
 
-__all__ = ["Stream", "Style"]
+__all__ = ["Stream", "Style", "line"]
 
 _STALLED_S = 1.5
 #: The rate and the latency are those of the last so many seconds.
@@ -68,6 +68,8 @@ class Stream:
         self.style = style or Style()
         #: Nodes that publish the topic, as far as is known.
         self.publishers = 0
+        #: What the node that publishes it has to say.
+        self.note = ""
         self._convert, self._clock = convert, clock
         self._changed = threading.Condition()
         self._number = 0
@@ -140,8 +142,8 @@ class Stream:
 
         ``name``, ``topic``, ``raw``; ``state``: ``waiting`` (nothing came yet),
         ``live``, ``stalled`` (nothing for a while) or ``unreadable``; ``words`` for
-        people; ``fps``; ``latency_ms``, the median, None where stamps are of another
-        clock; ``frames`` so far.
+        people; ``note``, what its publisher says of itself; ``fps``; ``latency_ms``, the
+        median, None where stamps are of another clock; ``frames`` so far.
         """
         with self._changed:
             now, number, came = self._clock(), self._number, list(self._came)
@@ -166,7 +168,7 @@ class Stream:
         else:
             state, words = "live", ""
         return {"name": self.name, "topic": self.topic, "raw": self.raw, "state": state,
-                "words": words, "frames": number, "fps": round(fps, 1),
+                "words": words, "note": self.note, "frames": number, "fps": round(fps, 1),
                 "latency_ms": (round(1e3 * float(np.median(latencies)), 1) if latencies
                                else None)}
 
@@ -174,7 +176,8 @@ class Stream:
 def line(status: dict[str, Any]) -> str:
     """The numbers of a status for people: ``29.9 frames/s, 41 ms``."""
     if status["state"] != "live":
-        return status["words"]
+        return "; ".join(filter(None, (status["words"], status["note"])))
     text = f"{status['fps']:.1f} frames/s"
     latency = status["latency_ms"]
-    return text + ("" if latency is None else f", {latency:.0f} ms after the camera's stamp")
+    text += "" if latency is None else f", {latency:.0f} ms after the camera's stamp"
+    return text + (f"   ({status['note']})" if status["note"] else "")

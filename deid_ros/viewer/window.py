@@ -111,19 +111,19 @@ class Window:
 
         stream, screen = self._streams[i], self._screens[i]
         status = stream.status()
-        self._words[i].configure(text=f"{stream.topic}   {line(status)}")
         live = status["state"] == "live"
+        self._words[i].configure(text=stream.topic + (f"   {line(status)}" if live else ""))
         space = screen.winfo_width(), screen.winfo_height()
         number, frame = stream.picture()
         key = number, space, live
         if key == self._shown[i]:
             if not live:
-                screen.configure(text=status["words"])
+                screen.configure(text=line(status))
             return
         self._shown[i] = key
         if frame is None:
             self._photos[i] = None
-            screen.configure(image="", text=status["words"])
+            screen.configure(image="", text=line(status))
             return
         height, width = frame.shape[:2]
         scale = min(max(space[0], _LEAST) / width, max(space[1], _LEAST) / height)
@@ -133,4 +133,4 @@ class Window:
         if not live:  # an old picture must not look like a live one
             frame = (frame // 4).astype(np.uint8)
         self._photos[i] = tkinter.PhotoImage(data=photo_bytes(frame), format="PPM")
-        screen.configure(image=self._photos[i], text="" if live else status["words"])
+        screen.configure(image=self._photos[i], text="" if live else line(status))
