@@ -37,6 +37,8 @@ class Preset:
     looked at a second time, enlarged and upright. ``looks``: such places a frame at
     most. ``tiles``: tiles of frames larger than 640 px that take turns, a frame.
     ``detail``: frames after which the detail of a face's mesh is looked at again.
+    ``precision`` of CenterFace, a key of ``centerface.PRECISIONS``, and its ``threads``: a
+    second one saves time only where nothing else is done meanwhile, and always costs some.
     """
 
     cycle: tuple[tuple[Pass, ...], ...]
@@ -46,6 +48,8 @@ class Preset:
     looks: int = 6
     tiles: int = 0
     detail: int = 3
+    precision: str = "int8"
+    threads: int = 1
 
 
 _HALF = 0.5
@@ -66,5 +70,5 @@ PRESETS: dict[str, Preset] = {
     "paranoid": Preset(
         cycle=((Pass(_HALF), Pass(), Pass(1.0, 0, True), Pass(1.0, 1, True), Pass(1.0, 2, True),
                 Pass(1.0, 3, True), Pass(2.0, 0, True)),),
-        beside=("ssd",), weak=0.12, looks=48, detail=1),
+        beside=("ssd",), weak=0.12, looks=48, detail=1, precision="float", threads=2),
 }

@@ -11,7 +11,8 @@ import numpy as np
 from deid_ros.errors import FrameError, ModelError
 from deid_ros.resources import model_path, model_table
 
-__all__ = ["check_frame", "fit_box", "import_dlib", "onnx_session", "tflite_interpreter"]
+__all__ = ["check_frame", "fit_box", "import_dlib", "onnx_providers", "onnx_session",
+           "tflite_interpreter"]
 
 
 def check_frame(frame: Any) -> np.ndarray:
@@ -51,6 +52,27 @@ def tflite_interpreter(name: str, *, num_threads: int = 1) -> Any:
     return interpreter
 
 
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ModelError(f"The detector 'centerface' needs the package onnxruntime ({error}); "
+                         "bring it with: pip install onnxruntime") from None
+    return onnxruntime
+
+
+def onnx_providers(wanted: Sequence[str] | None = None) -> list[str]:
+    """The execution providers to use: those wanted, or CUDA where there is one and the CPU.
+
+    Raises:
+        ModelError: ONNX Runtime is missing.
+    """
+    if wanted is not None:
+        return list(wanted)
+    present = _onnxruntime().get_available_providers()
+    return [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in present]
+
+
 def onnx_session(model: bytes, *, num_threads: int,
                  providers: Sequence[str] | None = None) -> Any:
     """An ONNX Runtime session of a model in memory.
@@ -58,17 +80,12 @@ def onnx_session(model: bytes, *, num_threads: int,
     Args:
         model: the bytes of an ONNX file.
         num_threads: within one operator.
-        providers: in order of preference; None: CUDA where the installed
-            runtime has it, else the CPU.
+        providers: see ``onnx_providers``.
 
     Raises:
         ModelError: ONNX Runtime is missing or refuses the model.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ModelError(f"The detector 'centerface' needs the package onnxruntime ({error}); "
-                         "bring it with: pip install onnxruntime") from None
+    onnxruntime = _onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1
@@ -78,12 +95,8 @@ def onnx_session(model: bytes, *, num_threads: int,
     options.enable_mem_pattern = False
     # Threads that spin between frames steal the core from the other nodes.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if providers is None:
-        present = onnxruntime.get_available_providers()
-        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider")
-                     if name in present]
     try:
-        return onnxruntime.InferenceSession(model, options, providers=list(providers))
+        return onnxruntime.InferenceSession(model, options, providers=onnx_providers(providers))
     except Exception as error:
         raise ModelError(f"ONNX Runtime {onnxruntime.__version__} refuses the model of "
                          f"{len(model)} bytes ({error}); bring its file again.") from None

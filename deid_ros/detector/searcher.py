@@ -72,7 +72,9 @@ class Searcher:
         self._main: CenterFace | None = None
         self._mesh: FaceMesh | None = None
         if "centerface" in names:
-            self._main = CenterFace(threshold=self.preset.weak * self.threshold, max_side=_MOST)
+            self._main = CenterFace(threshold=self.preset.weak * self.threshold, max_side=_MOST,
+                                    precision=self.preset.precision,
+                                    num_threads=self.preset.threads)
             names = [name for name in names if name != "centerface"]
         self._others: list[Detector] = [
             create_detector(name, threshold=self.threshold)

@@ -14,6 +14,8 @@ from typing import IO, Any
 
 from deid_ros import __version__
 from deid_ros.config import Config, defaults, file_of
+from deid_ros.detector.centerface import PRECISIONS
+from deid_ros.detector.presets import PRESETS
 from deid_ros.errors import DeidError, MediaError
 from deid_ros.faces import boxes_of
 from deid_ros.media.files import Job, beside
@@ -107,7 +109,7 @@ def tool_of(config: Config) -> dict[str, Any]:
     """Version of the tool, and SHA-256 of every file that decides what comes out."""
     names, own = ["face_mesh", "face_landmarker"], []
     if "centerface" in config["detector"]["detector"]:
-        names.append("centerface")
+        names.append(PRECISIONS[PRESETS[config["detector"]["preset"]].precision])
     if "ssd" in config["detector"]["detector"] or config["detector"]["preset"] != "balanced":
         names.append("blazeface_full_range")
     if config["replacer"]["replace"] == "surrogate":
