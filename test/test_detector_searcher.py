@@ -248,3 +248,14 @@ def test_the_mesh_confirms_what_a_second_look_does_not(astronaut):
     found = searcher.detect(astronaut)
     assert len(found) == 1 and iou(found["box"], FACE)[0, 0] > 0.9
     assert found["score"][0] == pytest.approx(searcher.threshold)
+
+
+def test_what_lies_half_beside_a_face_clearly_seen_is_no_face_held():
+    from deid_ros.detector.searcher import _held
+    known = np.array([[178.0, 72, 59, 73], [400, 100, 50, 60]])
+    clear = np.array([[182.0, 70, 61, 75]])
+    weak = np.array([[157.0, 57, 63, 107], [402, 101, 50, 60], [10, 10, 50, 60]])
+    assert _held(weak, clear, known).tolist() == [False, True, False]
+    assert _held(weak, clear[:0], known).tolist() == [True, True, False]
+    assert _held(weak[:0], clear, known).tolist() == []
+    assert _held(weak, clear, known[:0]).tolist() == _held(weak, clear, None).tolist() == [False] * 3

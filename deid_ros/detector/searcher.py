@@ -113,11 +113,7 @@ class Searcher:
             rows = _strongest(rows)
             sure = rows["score"] >= self.threshold
             weak = rows[~sure]
-            if known is not None and len(known) and len(weak):
-                # A track's own face, less clear than before.
-                held = iou(weak["box"], known).max(axis=1) > _KNOWN
-            else:
-                held = np.zeros(len(weak), bool)
+            held = _held(weak["box"], rows["box"][sure], known)
             found += [rows[sure], weak[held], self._look_again(frame, weak[~held], rows[sure])]
         self._turn += 1
         self._refused = [(until, box) for until, box in self._refused if until > self._turn]
@@ -220,6 +216,20 @@ def create_searcher(names: str | Sequence[str], *, preset: str | None,
     if preset is None:
         return create_detector(names, threshold=threshold)
     return Searcher(names, preset=preset, threshold=threshold)
+
+
+def _held(weak: np.ndarray, sure: np.ndarray, known: np.ndarray | None) -> np.ndarray:
+    """bool (N,): which weak boxes are a track's own face, less clear than before.
+
+    Of a track that was clearly seen, none: an answer half beside it, from a turned pass,
+    would become another face.
+    """
+    if known is None or not len(known) or not len(weak):
+        return np.zeros(len(weak), bool)
+    overlap = iou(weak, known)
+    if len(sure):
+        overlap[:, iou(known, sure).max(axis=1) > _KNOWN] = 0.0
+    return overlap.max(axis=1) > _KNOWN
 
 
 def _back(row: np.ndarray, offset: np.ndarray, square: np.ndarray) -> np.ndarray:
