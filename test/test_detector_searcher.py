@@ -258,4 +258,4 @@ def test_what_lies_half_beside_a_face_clearly_seen_is_no_face_held():
     assert _held(weak, clear, known).tolist() == [False, True, False]
     assert _held(weak, clear[:0], known).tolist() == [True, True, False]
     assert _held(weak[:0], clear, known).tolist() == []
-    assert _held(weak, clear, known[:0]).tolist() == _held(weak, clear, None).tolist() == [False] * 3
+    assert not _held(weak, clear, known[:0]).any() and not _held(weak, clear, None).any()
