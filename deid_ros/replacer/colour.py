@@ -44,15 +44,25 @@ class ColourFit:
     matrix: np.ndarray
     light: np.ndarray
 
-    def apply(self, image: np.ndarray, light: np.ndarray | None = None) -> np.ndarray:
+    def factor(self, image: np.ndarray) -> np.ndarray:
+        """What each cell's brightness is multiplied by: float32 (h, w).
+
+        It belongs to the cells, not to the pixels: pores and freckles, much smaller,
+        keep the contrast that they have in the surrogate, as in local tone mapping
+        (Durand and Dorsey, "Fast bilateral filtering for the display of high-dynamic-
+        range images", 2002), where a curve of each pixel's own would make blotches.
+
+        Args:
+            image: BGR uint8 (h, w, 3), the surrogate on the fit's grid.
+        """
+        return cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), self.tone) * self.light
+
+    def apply(self, image: np.ndarray, factor: np.ndarray) -> np.ndarray:
         """Recolour BGR uint8 (h', w', 3): float32 (h', w', 3).
 
         Args:
-            light: float32 (h', w'), ``light`` at the image's resolution; not needed
-                for an image on the fit's grid.
+            factor: float32 (h', w'), ``factor`` at the image's resolution.
         """
-        factor = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), self.tone)
-        factor = cv2.multiply(factor, self.light if light is None else light, dst=factor)
         result = cv2.transform(image.astype(np.float32), self.matrix)
         # Three equal channels: OpenCV multiplies them faster than numpy broadcasts.
         return cv2.multiply(result, cv2.merge([factor] * 3), dst=result)
@@ -135,7 +145,8 @@ def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarra
     colour = min(float(np.linalg.norm(mean_s - luma_s)) / (luma_s + _DARK) / 0.05, 1.0)
     matrix = (colour * matrix + (1 - colour) * (_LUMA @ matrix)).astype(np.float32)
 
-    balanced = ColourFit(tone, matrix, flat).apply(surrogate)
+    plain = ColourFit(tone, matrix, flat)
+    balanced = plain.apply(surrogate, plain.factor(surrogate))
     ratio = np.log(source_f @ _LUMA + _DARK)
     ratio -= np.log(np.maximum(balanced @ _LUMA, 0) + _DARK)
     light = np.exp(_light(ratio, weight_s * weight_p, source_skin > 0))

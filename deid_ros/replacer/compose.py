@@ -90,7 +90,8 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     skin = skin * likely
     opaque = cv2.erode((alpha_g > 0.97).astype(np.uint8), _CROSS)
     fit = fit_colour(source_g, colour_g, skin, skin * opaque, eye_cells(points, skin.shape))
-    source_g, matched_g = source_g.astype(np.float32), fit.apply(colour_g)
+    factor_g = fit.factor(colour_g)
+    source_g, matched_g = source_g.astype(np.float32), fit.apply(colour_g, factor_g)
     offset_g, smooth_g = _border(source_g, matched_g, alpha_g, hull_g, likely)
 
     if not (np.isfinite(fit.matrix).all() and np.isfinite(offset_g).all()):
@@ -104,7 +105,7 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     def full(grid: np.ndarray) -> np.ndarray:
         return cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)[touched]
 
-    result = fit.apply(colour[touched], full(fit.light))
+    result = fit.apply(colour[touched], full(factor_g))
     if blend == "inplace":
         cv2.add(result, full(offset_g), dst=result)
     weight = np.minimum(alpha[touched].astype(np.float32) * (1 / 255), full(_feather(alpha_g)))
