@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from deid_ros.config import Config, as_list, file_of
+from deid_ros.config import Config, as_list, defaults, file_of
 from deid_ros.errors import DeidError, DetectorError, FrameError
 from deid_ros.faces import empty_faces
 from deid_ros.replacer import Replaced, Replacer, cover_solid
 
-__all__ = ["STAGES", "Pipeline", "Processed"]
+__all__ = ["STAGES", "Pipeline", "Processed", "models_of"]
 
 #: The names of the stages, in the order of ``Processed.timings``.
 STAGES = ("detector", "extractor", "matcher", "generator", "replacer")
@@ -289,6 +289,24 @@ class Pipeline:
         problems.append(f"The {stage} failed ({_brief(error)}); faces are covered flat.")
         _log.warning("%s", problems[-1])
         _log.debug("where", exc_info=error)
+
+
+def models_of(config: Config) -> list[str]:
+    """Names, in the table of models, of those that decide what comes out."""
+    from deid_ros.detector import PRESETS
+    from deid_ros.detector.centerface import PRECISIONS
+
+    names, searched = ["face_mesh", "face_landmarker"], config["detector"]["detector"]
+    preset = PRESETS[config["detector"]["preset"]]
+    if "centerface" in searched:
+        names.append(PRECISIONS[preset.precision])
+    if "ssd" in searched or "ssd" in preset.beside:
+        names.append("blazeface_full_range")
+    if config["replacer"]["replace"] == "surrogate":
+        names += ["dlib_resnet", "dlib_five_points"]
+        if config["generator"]["generator"] == defaults()["generator"]["generator"]:
+            names += ["generator", "face_space"]
+    return names
 
 
 def _brief(error: Exception) -> str:

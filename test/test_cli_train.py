@@ -212,3 +212,12 @@ def test_the_extractor_trained_wants_its_file(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"nothing")
     with pytest.raises(ExtractorError, match="x.onnx cannot be loaded"):
         create_extractor("trained", weights=tmp_path / "x.onnx")
+
+
+def test_the_detector_is_quantised(portraits, tmp_path, capsys):
+    target = tmp_path / "made" / "quick.onnx"
+    assert train("detector", portraits, "-o", target) == 0
+    assert str(target) in capsys.readouterr().out
+    assert 1e6 < target.stat().st_size < 3e6 and list(target.parent.iterdir()) == [target]
+    assert train("detector", portraits, "-o", tmp_path / "quick.keras") == 2
+    assert "a name that ends in .onnx" in capsys.readouterr().err

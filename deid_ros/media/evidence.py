@@ -14,14 +14,12 @@ from typing import IO, Any
 
 from deid_ros import __version__
 from deid_ros.config import Config, defaults, file_of
-from deid_ros.detector.centerface import PRECISIONS
-from deid_ros.detector.presets import PRESETS
 from deid_ros.errors import DeidError, MediaError
 from deid_ros.faces import boxes_of
 from deid_ros.media.files import Job, beside
 from deid_ros.media.medium import Frame
 from deid_ros.media.outcome import Outcome
-from deid_ros.pipeline import Processed
+from deid_ros.pipeline import Processed, models_of
 from deid_ros.resources import model_path, model_table, sha256_of
 
 __all__ = ["FaceLog", "describe", "fingerprint", "is_finished", "manifest_of", "read_faces",
@@ -107,22 +105,14 @@ def settings_of(config: Config) -> dict[str, dict[str, Any]]:
 
 def tool_of(config: Config) -> dict[str, Any]:
     """Version of the tool, and SHA-256 of every file that decides what comes out."""
-    names, own = ["face_mesh", "face_landmarker"], []
-    if "centerface" in config["detector"]["detector"]:
-        names.append(PRECISIONS[PRESETS[config["detector"]["preset"]].precision])
-    if "ssd" in config["detector"]["detector"] or config["detector"]["preset"] != "balanced":
-        names.append("blazeface_full_range")
+    own = []
     if config["replacer"]["replace"] == "surrogate":
-        matcher = config["matcher"]
-        names += ["dlib_resnet", "dlib_five_points"]
-        own += [matcher[key] for key in ("gallery", "extractor_weights", "enrolled")]
-        if config["generator"]["generator"] == defaults()["generator"]["generator"]:
-            names += ["generator", "face_space"]
-        else:
+        own = [config["matcher"][key] for key in ("gallery", "extractor_weights", "enrolled")]
+        if config["generator"]["generator"] != defaults()["generator"]["generator"]:
             own.append(config["generator"]["generator"])
     files = {file_of(value).name: sha256_of(file_of(value)) for value in own
              if value and file_of(value).is_file()}
-    for name in names:
+    for name in models_of(config):
         with suppress(DeidError):  # not installed, and so not used; else its hash was checked
             model_path(name)
             files[Path(model_table()[name]["file"]).name] = model_table()[name]["sha256"]

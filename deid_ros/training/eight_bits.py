@@ -6,27 +6,22 @@ seven of the eight bits, so that processors without VNNI cannot overflow where o
 not and all come to the same answers; activations in eight, their ranges from scenes like
 those of ``deid bench recall``. What sees the picture and what says where the faces are
 stays as it is: there integers gain least time and cost most exactness.
-
-    python -m deid_ros.training.eight_bits models/centerface_int8.onnx --portraits faces/
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from deid_ros.errors import TrainingError
 
-__all__ = ["eight_bits", "main", "scenes_of"]
+__all__ = ["eight_bits"]
 
 _OPSET = 13           # the first whose quantised weights have a scale for each channel
 _FIRST, _LAST = 10, 9  # nodes that stay as they are
-_JAWS = (16, 20, 24, 32, 48, 64, 100, 200)   # px, of the faces that are shown
 
 
 def eight_bits(model: bytes, path: Path, images: Sequence[np.ndarray]) -> None:
@@ -84,34 +79,3 @@ class _Images:
 
         image = next(self._images, None)
         return None if image is None else {self._name: cv2.dnn.blobFromImage(image, swapRB=True)}
-
-
-def scenes_of(portraits: Path | None, *, table: Path | None = None, split: str = "",
-              count: int = 48) -> list[np.ndarray]:
-    """Composed scenes, BGR uint8 (480, 640, 3), with faces of every size."""
-    from deid_ros.bench import scenes
-
-    heads = scenes.load_heads(portraits, table=table, split=split, seed=5)
-    return [scenes.film(heads, scenes.Look(jaw=_JAWS[i % len(_JAWS)]), 1, size=(640, 480),
-                        seed=5000 + i, faces=6)[0].frame for i in range(count)]
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the file that a command line names."""
-    from deid_ros.detector.onnx_wire import free_input_size
-    from deid_ros.resources import model_path, sha256_of
-
-    parser = argparse.ArgumentParser(description="Quantise CenterFace.")
-    parser.add_argument("path", type=Path, help="the .onnx file to write")
-    parser.add_argument("--portraits", type=Path, help="pictures with one face each")
-    parser.add_argument("--table", type=Path, help="CSV with the columns id and split")
-    parser.add_argument("--split", default="", help="only people of this split")
-    args: Any = parser.parse_args(argv)
-    eight_bits(free_input_size(model_path("centerface").read_bytes()), args.path,
-               scenes_of(args.portraits, table=args.table, split=args.split))
-    print(f"{args.path}: SHA-256 {sha256_of(args.path)}")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
