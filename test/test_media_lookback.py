@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from sample_faces import FakeFinder, make_face
@@ -102,3 +105,33 @@ def test_very_large_frames_wait_in_small_numbers(monkeypatch):
     for i in range(9):
         list(look.push(np.zeros((120, 200, 3), np.uint8), stamp_ns=i, token=i))
     assert len(look._waiting) == 3
+
+
+class Faulty(Appears):
+    """Slow now and then, so that a search that nobody waited for would be missed."""
+
+    def find(self, frame, *, stamp_ns=0):
+        if self.calls % 4 == 0:
+            time.sleep(0.01)
+        return super().find(frame, stamp_ns=stamp_ns)
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 5])
+@pytest.mark.parametrize("count", [0, 1, 2, 20])
+def test_searching_meanwhile_changes_nothing_but_time(ahead, count):
+    def results(searcher):
+        pipeline = Pipeline(defaults(), finder=Faulty(10, cuts=(4,), fails=(13,)),
+                            replacer=Replacer(replace="solid"))
+        look, out = LookBack(pipeline, frames=ahead, searcher=searcher), []
+        rng = np.random.default_rng(0)
+        for i in range(count):
+            frame = rng.integers(0, 255, (120, 200, 3), dtype=np.uint8)
+            out += look.push(frame, stamp_ns=i + 1, token=i)
+        return [*out, *look.flush()]
+
+    with ThreadPoolExecutor(1) as searcher:
+        meanwhile = results(searcher)
+    for (token, done), (other, expected) in zip(meanwhile, results(None), strict=True):
+        assert token == other and type(done) is type(expected)
+        if not isinstance(done, DetectorError):
+            assert (done.frame == expected.frame).all() and (done.faces == expected.faces).all()

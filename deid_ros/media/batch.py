@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from itertools import islice
 from typing import Any
@@ -96,18 +97,23 @@ class Batch:
                     outcome.add(processed)
                     log.add(frame, processed)
 
-        with closing(medium.frames()) as frames:
+        # Leaving an input half done, nobody waits for searches that were not begun.
+        with ExitStack() as stack:
+            searcher = ThreadPoolExecutor(1, "searcher")
+            stack.callback(searcher.shutdown, cancel_futures=True)
+            frames = stack.enter_context(closing(medium.frames()))
             for done, frame in enumerate(islice(frames, self._limit), start=1):
                 look = looks.get(frame.topic)
                 if look is None:
-                    look = looks[frame.topic] = self._look(medium, name, frame.topic, len(looks))
+                    look = looks[frame.topic] = self._look(
+                        medium, name, frame.topic, len(looks), searcher)
                 give(look.push(frame.pixels, stamp_ns=frame.stamp_ns, token=frame))
                 while (urgent := medium.urgent()) is not None:
                     give(looks[urgent[0]].release())
                 if progress:
                     progress(done, total)
-        for look in looks.values():
-            give(look.flush())
+            for look in looks.values():
+                give(look.flush())
         if not medium.steady:
             outcome.frames = min(outcome.frames, 1)  # of which colours and transparency were seen
         outcome.withheld += medium.withheld
@@ -116,14 +122,18 @@ class Batch:
             outcome.note(note)
         return outcome
 
-    def _look(self, medium: Medium, name: str, topic: str | None, number: int) -> LookBack:
+    def _look(self, medium: Medium, name: str, topic: str | None, number: int,
+              searcher: Executor) -> LookBack:
         if medium.steady:
             while number >= len(self._pipelines):
                 self._pipelines.append(self._pipelines[0].sibling())
         pipeline = self._pipelines[number if medium.steady else 0]
         pipeline.reset(stream=name if topic is None else f"{name}:{topic}")
         frames = self._config["detector"]["carry_frames"] if medium.steady else 0
-        return LookBack(pipeline, frames=frames)
+        # Pictures come one by one; and who looks for consent uses the extractor in both
+        # halves, which is not made for it.
+        alone = not medium.steady or pipeline.consent is not None
+        return LookBack(pipeline, frames=frames, searcher=None if alone else searcher)
 
 
 def _finish(medium: Medium, outcome: Outcome) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ _SPEED_FRAMES = 4       # from so many frames of a new track its speed is known
 _FASTEST = 0.25         # of its size a frame: what is more is a jump, not a motion
 _MEMORY = 400e6         # bytes of waiting frames at most
 _FURTHEST = 12          # frames back: beyond, where a face was is anybody's guess
+_SEARCHED = 2           # frames that are searched, or wait for it, while others are covered
 
 
 @dataclass(slots=True)
@@ -32,6 +34,7 @@ class _Waiting:
     frame: np.ndarray
     stamp_ns: int
     token: Any
+    search: Future | None = None
     found: Any = None
     error: DeidError | None = None
     detector_ms: float = 0.0
@@ -54,10 +57,16 @@ class LookBack:
         frames: how many before its first a face is covered in, 12 at most; fewer where
             frames are very large. A few more wait, until a new face's speed is known. With 0
             each comes out at once.
+        searcher: searches frame after frame while those before are covered, so that two
+            cores are busy; of one thread, since streams share stages. Two more frames
+            wait then. What comes out is the same.
     """
 
-    def __init__(self, pipeline: Pipeline, *, frames: int) -> None:
+    def __init__(self, pipeline: Pipeline, *, frames: int,
+                 searcher: Executor | None = None) -> None:
         self._pipeline, self._frames = pipeline, min(max(int(frames), 0), _FURTHEST)
+        self._searcher = searcher
+        self._noted = 0                       # index of the first frame not known to be searched
         self._waiting: deque[_Waiting] = deque()
         self._first = 0                       # index of the frame that waits longest
         self._highest = 0                     # track; ids only rise
@@ -73,26 +82,44 @@ class LookBack:
             which it must be withheld.
         """
         waiting = _Waiting(frame, stamp_ns, token)
-        index = self._first + len(self._waiting)
         self._waiting.append(waiting)
-        try:
-            waiting.found, waiting.detector_ms = self._pipeline.find(frame, stamp_ns=stamp_ns)
-        except DeidError as error:
-            waiting.error = error
-        else:
-            self._note(waiting.found, index)
+        if self._searcher is not None:
+            waiting.search = self._searcher.submit(self._search, waiting)
         wanted = self._frames + _SPEED_FRAMES - 1 if self._frames else 0
         room = min(wanted, int(_MEMORY // max(frame.nbytes, 1)))
-        while len(self._waiting) > room:
+        beyond = 0 if self._searcher is None else _SEARCHED
+        self._settle(len(self._waiting) - beyond)
+        while len(self._waiting) > room + beyond:
             yield self._leave()
+
+    def _search(self, waiting: _Waiting) -> None:
+        try:
+            waiting.found, waiting.detector_ms = self._pipeline.find(
+                waiting.frame, stamp_ns=waiting.stamp_ns)
+        except DeidError as error:
+            waiting.error = error
+
+    def _settle(self, count: int) -> None:
+        """Have the first ``count`` of the waiting frames searched, and note what was found."""
+        while self._noted < self._first + count:
+            waiting = self._waiting[self._noted - self._first]
+            if waiting.search is None:
+                self._search(waiting)
+            else:
+                waiting.search.result()
+            if waiting.error is None:
+                self._note(waiting.found, self._noted)
+            self._noted += 1
 
     def release(self) -> Iterator[tuple[Any, Processed | DeidError]]:
         """The frame that waits longest, now, with what was found so far."""
         if self._waiting:
+            self._settle(len(self._waiting))
             yield self._leave()
 
     def flush(self) -> Iterator[tuple[Any, Processed | DeidError]]:
         """The frames that still wait, when there are no more."""
+        self._settle(len(self._waiting))
         while self._waiting:
             yield self._leave()
 
