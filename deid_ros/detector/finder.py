@@ -105,13 +105,16 @@ class FaceFinder:
         """Forget everything but which ids were used: another stream begins."""
         self._tracker.reset()
         self._clock, self._cuts = FrameClock(), CutDetector()
+        self._renew = False
         if isinstance(self.detector, Searcher):
             self.detector.reset()
 
     def renew_chips(self) -> None:
-        """Cut a chip of every face again, for a matcher that has forgotten them."""
-        for track in self._tracker.tracks:
-            track.chips, track.chip_quality = 0, 0.0
+        """Cut a chip of every face again from the next frame on; any thread may ask.
+
+        For a matcher that has forgotten them.
+        """
+        self._renew = True
 
     def find(self, frame: np.ndarray, *, stamp_ns: int = 0) -> Found:
         """Find the faces of the next frame.
@@ -128,6 +131,10 @@ class FaceFinder:
         frames, seconds = self._clock.step(stamp_ns)
         cut = self._cuts.changed(frame)
         tracker = self._tracker
+        if self._renew:
+            self._renew = False
+            for track in tracker.tracks:
+                track.chips, track.chip_quality = 0, 0.0
         tracker.predict(frames)
         detections = self._detect(frame, cut)
         matched = tracker.match(detections["box"])
