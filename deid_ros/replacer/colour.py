@@ -130,8 +130,7 @@ def fit_colour(source: np.ndarray, surrogate: np.ndarray, source_skin: np.ndarra
     contrast = float(np.clip(contrast, *_CONTRAST))
     darkest = None
     if np.count_nonzero(eyes) >= 12:
-        darkest = tuple(float(np.percentile(image[eyes] @ _LUMA, 4))
-                        for image in (surrogate, source_f))
+        darkest = tuple(_quantile(image[eyes] @ _LUMA, 0.04) for image in (surrogate, source_f))
     tone = _tone(luma_p, luma_s, contrast, min(1.5 * spread_p, _SHADING), darkest)
     # Skin has the same tint in light and shade, the source's. What deviates from it
     # in the surrogate (lips, eyes, shine) deviates as much less, or more, as the
@@ -196,11 +195,28 @@ def _robust(image: np.ndarray, skin: np.ndarray) -> np.ndarray:
     if np.count_nonzero(chosen) < 4:
         return np.zeros_like(skin)
     values = image[chosen].astype(np.float32) @ _OPPONENT
-    off = np.abs(values - np.median(values, axis=0))
-    sigma = np.maximum(3.0 * np.median(off, axis=0), _NARROW)
+    off = np.abs(values - median(values))
+    off /= np.maximum(3.0 * median(off), _NARROW)
+    off *= off
     weights = np.zeros_like(skin)
-    weights[chosen] = np.exp(-0.5 * ((off / sigma) ** 2).sum(axis=1)) * skin[chosen]
+    weights[chosen] = np.exp(-0.5 * (off[:, 0] + off[:, 1] + off[:, 2])) * skin[chosen]
     return weights
+
+
+def median(values: np.ndarray) -> np.ndarray:
+    """The medians of three columns (n, 3), as numpy's, but for small n in a third of the time."""
+    middle = (len(values) - 1) // 2, len(values) // 2
+    ordered = np.partition(np.ascontiguousarray(values.T), middle, axis=1)
+    return (ordered[:, middle[0]] + ordered[:, middle[1]]) / 2
+
+
+def _quantile(values: np.ndarray, part: float) -> float:
+    """The quantile of numbers (n,), as numpy's, but for small n in a tenth of the time."""
+    place = part * (len(values) - 1)
+    below = int(place)
+    above = min(below + 1, len(values) - 1)
+    ordered = np.partition(values, (below, above))
+    return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
 
 
 def _moments(image: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
@@ -215,26 +231,28 @@ def _moments(image: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]
 def _light(ratio: np.ndarray, weights: np.ndarray, face: np.ndarray) -> np.ndarray:
     """The low-order part of ``ratio`` (h, w): ridge regression, robustly reweighted."""
     height, width = ratio.shape
-    rows, columns = np.nonzero(face)
     if np.count_nonzero(weights > 0.05) < 24:
         return np.zeros_like(ratio)
+    rows, columns = np.nonzero(face)
     cx, cy = columns.mean(), rows.mean()
-    half = max(np.ptp(columns), np.ptp(rows), 1) / 2
-    x = np.broadcast_to(((np.arange(width) - cx) / half)[None], ratio.shape)
-    y = np.broadcast_to(((np.arange(height) - cy) / half)[:, None], ratio.shape)
-    basis = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1)
-    rows, values = basis[face], ratio[face]
-    weight = weights[face]
+    half = max(int(columns.max() - columns.min()), int(rows[-1] - rows[0]), 1) / 2
+    basis = np.empty((6, height, width))
+    one, x, y, xx, xy, yy = basis
+    one[:], x[:] = 1, (np.arange(width) - cx) / half
+    y[:] = ((np.arange(height) - cy) / half)[:, None]
+    np.multiply(x, x, out=xx), np.multiply(x, y, out=xy), np.multiply(y, y, out=yy)
+    terms, values, weight = basis[:, rows, columns], ratio[rows, columns], weights[rows, columns]
     # The less trusted a term, the more it is held near zero.
     ridge = np.diag([1e-4, 0.02, 0.02, 0.06, 0.06, 0.06])
     coefficients = np.zeros(6)
     robust = weight
     for _ in range(3):
-        moment = rows.T @ (rows * robust[:, None]) / max(robust.sum(), 1e-6)
-        target = rows.T @ (values * robust) / max(robust.sum(), 1e-6)
-        coefficients = np.linalg.solve(moment + ridge, target)
-        residual = np.abs(values - rows @ coefficients)
+        total = max(float(robust.sum()), 1e-6)
+        weighted = terms * robust
+        coefficients = np.linalg.solve(weighted @ terms.T / total + ridge,
+                                       weighted @ values / total)
+        residual = np.abs(values - coefficients @ terms)
         robust = weight * np.minimum(1.0, 0.12 / np.maximum(residual, 1e-6))
     # Beyond the skin a polynomial of second degree runs away.
-    limited = np.clip(basis @ coefficients, -_GRADIENT, _GRADIENT)
-    return limited.astype(np.float32)
+    light = (coefficients @ basis.reshape(6, -1)).reshape(height, width)
+    return np.clip(light, -_GRADIENT, _GRADIENT).astype(np.float32)

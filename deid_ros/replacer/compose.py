@@ -63,7 +63,7 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     ratio = np.array([size[0] / width, size[1] / height], np.float32)
 
-    source_g, colour_g = _shrink(source, size), _shrink(colour, size)
+    colour_g = _shrink(colour, size)
     alpha_g = _shrink(alpha, size).astype(np.float32) / 255
     points = (landmarks - (x0, y0) + 0.5) * ratio - 0.5
     fill, moved = _fill(hull - (x0, y0), alpha.shape), None
@@ -74,10 +74,10 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
         # of them comes to lie, it is covered.
         source, fill, moved = _bent(source, fill, shift, ratio)
         touched = _with(touched, cv2.boundingRect(fill))
-        source_g = _shrink(source, size)
         points = outline.forward(points).astype(np.float32)
         cells = outline.forward((hull - (x0, y0) + 0.5) * ratio - 0.5)
         hull = cv2.convexHull(((cells + 0.5) / ratio - 0.5 + (x0, y0)).astype(np.float32))[:, 0]
+    source_g = _shrink(source, size)
     hull_g = np.zeros(alpha_g.shape, np.uint8)
     outline = (hull - (x0, y0) + 0.5) * ratio - 0.5
     fill_polygon(hull_g, outline, 1)
@@ -127,13 +127,14 @@ def _bent(source: np.ndarray, fill: np.ndarray, shift: np.ndarray,
     """A window and its fill moved by ``shift`` (cells, of the grid), and uint8 (h, w), 255
     where they moved."""
     height, width = fill.shape
-    by = cv2.resize(shift / ratio, (width, height), interpolation=cv2.INTER_LINEAR)
-    moved = np.uint8(255) * (np.abs(by).max(axis=2) > 0)
-    xs = by[..., 0] + np.arange(width, dtype=np.float32)
-    ys = by[..., 1] + np.arange(height, dtype=np.float32)[:, None]
+    xs, ys = cv2.split(cv2.resize(shift / ratio, (width, height), interpolation=cv2.INTER_LINEAR))
+    moved = cv2.compare(xs, 0, cv2.CMP_NE) | cv2.compare(ys, 0, cv2.CMP_NE)
+    xs += np.arange(width, dtype=np.float32)
+    ys += np.arange(height, dtype=np.float32)[:, None]
+    # What does not move is sampled at whole pixels, which leaves it as it is.
     bent = cv2.remap(source, xs, ys, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     fill = cv2.remap(fill, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.where(moved[..., None] > 0, bent, source), fill, moved
+    return bent, fill, moved
 
 
 def _with(touched: tuple[slice, slice], box: tuple[int, int, int, int]) -> tuple[slice, slice]:
@@ -246,7 +247,8 @@ def _border(source: np.ndarray, matched: np.ndarray, alpha: np.ndarray,
     border, weight_in = local_mean(matched, (alpha > 0.5).astype(np.float32), 3)
     step = around - border
     step[weight_out <= 0] = 0
-    likely_skin = np.exp(-(np.abs(step).max(axis=2) / _EDGE) ** 2)
+    blue, green, red = cv2.split(np.abs(step))
+    likely_skin = np.exp(-(cv2.max(cv2.max(blue, green), red) / _EDGE) ** 2)
     weight = np.minimum(np.minimum(weight_out, weight_in) * 4, 1.0) * likely_skin
     middle = cv2.erode((alpha > 0.97).astype(np.uint8), np.ones((9, 9), np.uint8))
     weight = np.maximum(weight, _ANCHOR * middle)

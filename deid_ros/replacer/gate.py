@@ -11,6 +11,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from deid_ros.replacer.colour import median
+
 __all__ = ["skin_gate"]
 
 #: The part of the way from the middle of the face to its outline up to which it is always
@@ -19,6 +21,7 @@ __all__ = ["skin_gate"]
 _ALWAYS, _NOTHING = 0.8, 1.0
 
 _STEPS = 6
+_SHRUNK = np.linspace(_NOTHING, _ALWAYS, _STEPS + 1)[1:]
 # Luminance, blue less luminance, red less luminance; least spread of each in levels.
 _OPPONENT = np.array([[0.114, 0.886, -0.114], [0.587, -0.587, -0.587],
                       [0.299, -0.299, 0.701]], np.float32)
@@ -41,8 +44,7 @@ def skin_gate(source: np.ndarray, skin: np.ndarray, hull: np.ndarray,
         Two float32 (h, w), 0..1.
     """
     shape = source.shape[:2]
-    steps = np.linspace(_NOTHING, _ALWAYS, _STEPS + 1)[1:]
-    fading = sum(_shrunk(hull, step, shape).astype(np.float32) for step in steps) / _STEPS
+    fading = _fading(hull, shape)
     # No feature is ever left, however near the outline the head's turn puts it.
     features = np.zeros(shape, np.uint8)
     inner = cv2.convexHull(np.round(landmarks[17:]).astype(np.int32))
@@ -58,19 +60,23 @@ def skin_gate(source: np.ndarray, skin: np.ndarray, hull: np.ndarray,
     sample = values[(skin > 0.5) & (centre > 0)]
     if len(sample) < 12:
         return np.ones(shape, np.float32), np.ones(shape, np.float32)
-    middle = np.median(sample, axis=0)
-    spread = np.maximum(2.2 * np.median(np.abs(sample - middle), axis=0), _NARROW)
-    far = (((values - middle) / spread) ** 2).sum(axis=2)
-    likely = np.clip((_NEVER - far) / (_NEVER - _SURE), 0, 1).astype(np.float32)
+    middle = median(sample)
+    spread = np.maximum(2.2 * median(np.abs(sample - middle)), _NARROW)
+    apart = (values - middle) / spread
+    apart *= apart
+    far = apart[..., 0] + apart[..., 1] + apart[..., 2]
+    likely = np.clip((_NEVER - far) / (_NEVER - _SURE), 0, 1)
     likely = cv2.GaussianBlur(cv2.medianBlur(np.uint8(255 * likely), 3), (0, 0), 0.8)
     likely = likely.astype(np.float32) / 255
     return np.maximum(surely, likely), likely
 
 
-def _shrunk(hull: np.ndarray, factor: float, shape: tuple[int, int]) -> np.ndarray:
-    """uint8 (h, w): 1 within the outline shrunk towards its middle."""
+def _fading(hull: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """float32 (h, w): from 0 at an outline (n, 2) in steps to 1 within, towards its middle."""
     middle = (hull.min(0) + hull.max(0)) / 2
     out = np.zeros(shape, np.uint8)
-    points = np.round(middle + factor * (hull - middle)).astype(np.int32)
-    cv2.fillConvexPoly(out, cv2.convexHull(points), 1)
-    return out
+    # Each step lies within those before.
+    for number, step in enumerate(_SHRUNK, start=1):
+        points = np.round(middle + step * (hull - middle)).astype(np.int32)
+        cv2.fillConvexPoly(out, cv2.convexHull(points), number)
+    return out.astype(np.float32) / _STEPS

@@ -27,22 +27,24 @@ def interpolate(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     Returns:
         float32 (h, w, 3); zero everywhere if no cell has a weight.
     """
-    height, width = weights.shape
-    level = np.empty((height, width, 4), np.float32)
-    np.multiply(values, weights[..., None], out=level[..., :3])
-    level[..., 3] = weights
+    weights = np.asarray(weights, np.float32)
+    level = cv2.merge([*(cv2.multiply(plane, weights) for plane in cv2.split(values)), weights])
     pyramid = [level]
     while max(level.shape[:2]) > 1:
         # Twice the weight per level: sparse samples along a line become solid.
         level = cv2.pyrDown(level)
-        level *= np.minimum(2.0, 1.0 / np.maximum(level[..., 3:], 1e-6))
+        level = _times(level, np.minimum(2.0, 1.0 / np.maximum(level[..., 3], 1e-6)))
         pyramid.append(level)
     filled = pyramid[-1] / np.maximum(pyramid[-1][..., 3:], 1e-6)
     for level in reversed(pyramid[:-1]):
         up = cv2.pyrUp(filled, dstsize=(level.shape[1], level.shape[0]))
-        up *= 1.0 - level[..., 3:]
-        filled = level + up
-    return np.ascontiguousarray(filled[..., :3])
+        filled = cv2.add(level, _times(up, 1.0 - level[..., 3]))
+    return cv2.merge(cv2.split(filled)[:3])
+
+
+def _times(image: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    # OpenCV multiplies equal channels faster than numpy broadcasts.
+    return cv2.multiply(image, cv2.merge([factor] * image.shape[2]))
 
 
 def local_mean(values: np.ndarray, weights: np.ndarray,
@@ -59,6 +61,6 @@ def local_mean(values: np.ndarray, weights: np.ndarray,
     """
     kernel = (2 * radius + 1, 2 * radius + 1)
     border = cv2.BORDER_CONSTANT
-    total = cv2.blur(values * weights[..., None], kernel, borderType=border)
+    total = cv2.blur(_times(values, weights), kernel, borderType=border)
     weight = cv2.blur(weights, kernel, borderType=border)
-    return total / np.maximum(weight, 1e-6)[..., None], weight
+    return cv2.divide(total, cv2.merge([cv2.max(weight, 1e-6)] * 3)), weight

@@ -48,49 +48,53 @@ class Outline:
         self._source = np.where(known, source, np.where(target > 0, target, 1.0))
         self._angles = angles
 
-    def _at(self, points: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _at(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
         """Offsets from the middle, their length, and outline and ratio in their direction."""
-        offset = np.asarray(points, np.float64) - self._middle
-        length = np.linalg.norm(offset, axis=-1)
-        angle = np.arctan2(offset[..., 1], offset[..., 0])
-        source = np.interp(angle, self._angles, self._source, period=2 * np.pi)
-        ratio = np.interp(angle, self._angles, self._ratio, period=2 * np.pi)
-        return offset, length, source, ratio
+        dx, dy = x - self._middle[0], y - self._middle[1]
+        length = np.sqrt(dx * dx + dy * dy)
+        place = (np.arctan2(dy, dx) * (_ANGLES / (2 * np.pi)) - 0.5) % _ANGLES
+        below = place.astype(np.intp)
+        part = place - below
+        source, ratio = (
+            around.take(below) + part * steps.take(below)
+            for around, steps in ((np.append(table, table[:1]), np.diff(table, append=table[:2]))
+                                  for table in (self._source, self._ratio)))
+        return dx, dy, length, source, ratio
 
     def forward(self, points: np.ndarray) -> np.ndarray:
-        """Where points (..., 2) of the source are moved to."""
-        offset, length, inner, ratio = self._at(points)
+        """Where points (n, 2) of the source are moved to."""
+        x, y = np.asarray(points, np.float64).T
+        dx, dy, length, inner, ratio = self._at(x, y)
         moved, outer = inner * ratio, inner * np.maximum(ratio, 1) * (1 + REACH)
         beyond = moved + (length - inner) * (outer - moved) / (outer - inner)
         new = np.where(length <= inner, length * ratio, np.where(length < outer, beyond, length))
-        return self._middle + offset * (new / np.maximum(length, 1e-9))[..., None]
+        farther = new / np.maximum(length, 1e-9)
+        return self._middle + np.stack([dx * farther, dy * farther], axis=-1)
 
     def backward(self, shape: tuple[int, int]) -> np.ndarray:
         """For every cell (h, w), how far away what is moved there was: float32 (h, w, 2)."""
-        ys, xs = np.mgrid[:shape[0], :shape[1]]
-        points = np.stack([xs, ys], axis=-1)
-        offset, length, inner, ratio = self._at(points)
+        dx, dy, length, inner, ratio = self._at(np.arange(shape[1])[None],
+                                                np.arange(shape[0])[:, None])
         moved, outer = inner * ratio, inner * np.maximum(ratio, 1) * (1 + REACH)
         beyond = inner + (length - moved) * (outer - inner) / (outer - moved)
         old = np.where(length <= moved, length / ratio, np.where(length < outer, beyond, length))
-        shift = offset * (old / np.maximum(length, 1e-9) - 1)[..., None]
-        shift[np.abs(shift).max(axis=-1) < _STILL] = 0
-        return shift.astype(np.float32)
+        farther = old / np.maximum(length, 1e-9) - 1
+        shift = cv2.merge([(dx * farther).astype(np.float32), (dy * farther).astype(np.float32)])
+        shift[(np.abs(shift[..., 0]) < _STILL) & (np.abs(shift[..., 1]) < _STILL)] = 0
+        return shift
 
 
 def _jaw_radius(jaw: np.ndarray, angles: np.ndarray) -> np.ndarray:
     """The distance (a,) of the jaw's line (17, 2) in each direction; 0 where it is not."""
-    out = np.zeros(len(angles))
-    rays = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-    for a, b in zip(jaw[:-1], jaw[1:]):
-        side = b - a
-        cross = rays[:, 0] * side[1] - rays[:, 1] * side[0]
-        safe = np.where(np.abs(cross) < 1e-9, 1e-9, cross)
-        along = (a[0] * side[1] - a[1] * side[0]) / safe
-        part = (a[0] * rays[:, 1] - a[1] * rays[:, 0]) / safe
-        hit = (part >= 0) & (part <= 1) & (along > 0)
-        out = np.where(hit, np.maximum(out, along), out)
-    return out
+    rays = np.array([np.cos(angles), np.sin(angles)])
+    x, y = jaw[:-1].T[..., None]
+    across, down = np.diff(jaw, axis=0).T[..., None]
+    cross = rays[0] * down - rays[1] * across            # (16, a)
+    cross[np.abs(cross) < 1e-9] = 1e-9
+    along = (x * down - y * across) / cross
+    part = (x * rays[1] - y * rays[0]) / cross
+    hit = (part >= 0) & (part <= 1) & (along > 0)
+    return np.where(hit, along, 0).max(axis=0)
 
 
 def _mask_radius(alpha: np.ndarray, middle: np.ndarray, angles: np.ndarray) -> np.ndarray:
