@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from typing import Any
+
+import cv2
 
 from deid_ros.config import Config
 from deid_ros.errors import DeidError, MediaError
@@ -24,6 +27,8 @@ __all__ = ["Batch", "open_medium", "process"]
 
 #: Told of frames done and frames expected (0: unknown).
 Progress = Callable[[int, int], None]
+
+_STEPS = 3      # that are done at the same time: searching, covering, writing
 
 
 class Batch:
@@ -99,6 +104,8 @@ class Batch:
 
         # Leaving an input half done, nobody waits for searches that were not begun.
         with ExitStack() as stack:
+            if medium.steady:
+                stack.enter_context(_few_threads())
             searcher = ThreadPoolExecutor(1, "searcher")
             stack.callback(searcher.shutdown, cancel_futures=True)
             frames = stack.enter_context(closing(medium.frames()))
@@ -134,6 +141,20 @@ class Batch:
         # halves, which is not made for it.
         alone = not medium.steady or pipeline.consent is not None
         return LookBack(pipeline, frames=frames, searcher=None if alone else searcher)
+
+
+@contextmanager
+def _few_threads() -> Iterator[None]:
+    """OpenCV's threads, where frames are searched, covered and written at the same time.
+
+    Its helpers spin while they wait, and would take a processor from the others.
+    """
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(max(min(before, len(os.sched_getaffinity(0)) // _STEPS), 1))
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def _finish(medium: Medium, outcome: Outcome) -> None:

@@ -33,7 +33,7 @@ _ONLY = {"webm": ("libvpx-vp9", "libsvtav1", "libvpx"), "ogg": ("libtheora",),
 # Visually close to the input at a bearable size, and quick. Without x264's 'mbtree', which
 # gives the same frames other bits now and then: a run that was cut off and resumed must
 # come to the same end.
-_QUALITY = {"libx264": {"crf": "18", "preset": "veryfast", "x264-params": "mbtree=0"},
+_QUALITY = {"libx264": {"crf": "20", "preset": "superfast", "x264-params": "mbtree=0"},
             "libx265": {"crf": "20", "preset": "veryfast",
                         "x265-params": "log-level=error:pools=none:frame-threads=1"},
             "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6"},

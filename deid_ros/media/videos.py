@@ -13,6 +13,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 
 from deid_ros.errors import MediaError
+from deid_ros.media.behind import Behind
 from deid_ros.media.files import Job
 from deid_ros.media.medium import Frame, Writing
 from deid_ros.pipeline import Processed
@@ -201,6 +202,7 @@ class VideoMedium:
         self._job, self._part, self._writing = job, part, writing
         self._waiting: list[Any] = []       # sound that came before the first picture
         self._writer: Any = None
+        self._behind = Behind("writer")
         self._written = 0
         self._reader = VideoReader(job.source,
                                    on_sound=self._hear if writing.keep_audio else None)
@@ -250,13 +252,18 @@ class VideoMedium:
             self._waiting.append(packet)
             return
         with self._explained():
-            self._writer.copy(packet)
+            self._behind.do(self._writer.copy, packet)
 
     def take(self, frame: Frame, processed: Processed | None) -> None:
-        """Write a frame at its time, or leave it out."""
+        """Write a frame at its time, or leave it out.
+
+        Frames are encoded while the next are covered; what goes wrong is told with one of
+        these, or at the end.
+        """
         if processed is not None:
             with self._explained():
-                self._writer.write(processed.frame, frame.token, self._reader.time_base)
+                self._behind.do(self._writer.write, processed.frame, frame.token,
+                                self._reader.time_base)
             self._written += 1
 
     def urgent(self) -> None:
@@ -272,6 +279,7 @@ class VideoMedium:
             raise MediaError(f"{self._job.source} gave no frame that could be written; check the "
                              "file.")
         with self._explained():
+            self._behind.finish()
             self._writer.close()
         self._writer = None
 
@@ -286,6 +294,7 @@ class VideoMedium:
 
     def close(self) -> None:
         """Close both files."""
+        self._behind.close()
         if self._writer is not None:
             self._writer.abandon()
         self._reader.close()
