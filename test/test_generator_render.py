@@ -66,3 +66,26 @@ def test_the_nearest_surface_wins():
 @pytest.mark.parametrize("scale, side", [(300, 256), (75, 256), (60, 128), (30, 64), (1, 32)])
 def test_far_faces_are_drawn_from_a_smaller_texture(scale, side):
     assert atlas.fitting_side(scale) == side
+
+
+@pytest.mark.parametrize("count", [0, 1, 30])
+def test_triangles_hold_their_pixels_and_the_last_lies_on_top(count):
+    rng = np.random.default_rng(count)
+    corners = rng.uniform(-8, 40, (count, 3, 2))
+    if count:
+        corners[0, 1:, 1] = corners[0, 0, 1]      # of no height
+    index = np.full((24, 32), -1, np.intp)
+    atlas._fill(index, corners, 100 + np.arange(count))
+    expected, least = np.full(index.shape, -1), np.full(index.shape, -1)
+    ys, xs = np.mgrid[:24, :32].astype(np.float64)
+    for number, points in enumerate(corners, start=100):
+        far = np.full(index.shape, np.inf)
+        if np.linalg.det(points[1:] - points[0]) < 0:
+            points = points[::-1]
+        for (ax, ay), (bx, by) in zip(points, np.roll(points, -1, axis=0)):
+            far = np.minimum(far, ((bx - ax) * (ys - ay) - (by - ay) * (xs - ax))
+                             / max(np.hypot(bx - ax, by - ay), 1e-9))
+        expected[far > 1e-6] = number       # for certain
+        least[far > -0.75] = number         # at most, with the rim
+    # A pixel shows the last triangle that holds it, or one drawn later whose rim does.
+    assert (index >= expected).all() and (index <= least).all()

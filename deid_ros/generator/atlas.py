@@ -23,9 +23,6 @@ TEXTURE_SIDE = 256
 # Texels per model unit, as a part of the texture's side.
 _TEXELS = 0.41
 
-# Subpixel bits of OpenCV's polygon filling.
-_SHIFT = 4
-
 
 @functools.cache
 def texel_weights(side: int = TEXTURE_SIDE) -> tuple[np.ndarray, np.ndarray]:
@@ -125,20 +122,18 @@ def draw_map(points: np.ndarray, size: int,
     width, height = (max(int(v), 0) for v in high - low)
     if not (width and height):
         return left, top, np.zeros((0, 0, 2), np.float32), np.zeros((0, 0), np.uint8)
-    triangles, uv = _triangles(side)
+    triangles, uv, spread = _triangles(side)
     corners = points[triangles]
     flat = corners[:, :, :2] - low
     edge_a, edge_b = flat[:, 1] - flat[:, 0], flat[:, 2] - flat[:, 0]
     area = edge_a[:, 0] * edge_b[:, 1] - edge_a[:, 1] * edge_b[:, 0]
     keep = np.flatnonzero(area > 1e-3)
-    order = keep[np.argsort(-corners[keep, :, 2].mean(1), kind="stable")]
+    depth = corners[keep, 0, 2] + corners[keep, 1, 2] + corners[keep, 2, 2]
+    order = keep[np.argsort(-depth, kind="stable")]
     # Where no triangle is drawn stands the number of one that does not exist.
     nothing = len(triangles)
-    index = np.full((height, width), nothing, np.int32)
-    fixed = np.round(flat[order] * (1 << _SHIFT)).astype(np.int32)
-    draw, line, shift = cv2.fillConvexPoly, cv2.LINE_8, _SHIFT
-    for number, triangle in zip(order.tolist(), fixed):
-        draw(index, triangle, number, line, shift)
+    index = np.full((height, width), nothing, np.intp)
+    _fill(index, flat[order], order)
     # The affine map of each triangle from the image to the texture: solve its edges.
     safe = np.where(area > 1e-3, area, 1.0)[:, None]
     du, dv = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
@@ -148,7 +143,8 @@ def draw_map(points: np.ndarray, size: int,
     # A polygon's rim reaches half a pixel beyond it; on a triangle seen edge-on that
     # would be far away in the texture, hence the limits.
     table = np.zeros((5, 2, nothing + 1), np.float32)
-    table[..., :-1] = np.stack([across, down, start, uv.min(1), uv.max(1)]).transpose(0, 2, 1)
+    for row, values in zip(table, (across, down, start, *spread), strict=True):
+        row[:, :-1] = values.T
     xs = np.arange(width, dtype=np.float32)
     ys = np.arange(height, dtype=np.float32)[:, None]
     planes, part = [], np.empty((height, width), np.float32)
@@ -163,12 +159,56 @@ def draw_map(points: np.ndarray, size: int,
         np.maximum(plane, table[3, coordinate].take(index, out=part, mode="clip"), out=plane)
         np.minimum(plane, table[4, coordinate].take(index, out=part, mode="clip"), out=plane)
         planes.append(plane)
-    return left, top, cv2.merge(planes), cv2.compare(index, nothing, cv2.CMP_NE)
+    return left, top, cv2.merge(planes), np.where(index == nothing, np.uint8(0), np.uint8(255))
+
+
+def _fill(index: np.ndarray, corners: np.ndarray, numbers: np.ndarray) -> None:
+    """Write the number of each triangle into its pixels, the last on top.
+
+    All of them at once, row by row of each: a thousand calls to a library, most for a
+    dozen pixels, take twice as long, and other threads wait at each of them.
+
+    Args:
+        index: int (h, w), changed in place.
+        corners: float (t, 3, 2), px.
+        numbers: int (t,).
+    """
+    height, width = index.shape
+    count = len(corners)
+    downwards = (np.argsort(corners[..., 1], axis=1) + 3 * np.arange(count)[:, None]).T
+    xs, ys = (corners[..., axis].take(downwards) for axis in range(2))
+    first = np.maximum(np.ceil(ys[0] - 0.5), 0).astype(np.intp)
+    which, row = _runs(np.minimum(np.floor(ys[2] + 0.5), height - 1).astype(np.intp) - first + 1,
+                       first)
+    # On one side lies the edge from top to bottom, on the other first one, then another.
+    rise = np.stack([ys[2] - ys[0], ys[1] - ys[0], ys[2] - ys[1]])
+    slope = np.stack([xs[2] - xs[0], xs[1] - xs[0], xs[2] - xs[1]]) / np.where(rise > 0, rise, 1)
+    start = (xs[[0, 0, 1]] - slope * ys[[0, 0, 1]]).ravel()
+    slope = slope.ravel()
+    inner = np.clip(row, ys[0].take(which), ys[2].take(which))
+    other = which + np.where(inner < ys[1].take(which), count, 2 * count)
+    one = slope.take(which) * inner + start.take(which)
+    other = slope.take(other) * inner + start.take(other)
+    # As lines are drawn around polygons, so that none is left between two of them.
+    begin = np.maximum(np.ceil(np.minimum(one, other) - 0.5), 0).astype(np.intp)
+    end = np.minimum(np.floor(np.maximum(one, other) + 0.5), width - 1).astype(np.intp)
+    span, pixel = _runs(end - begin + 1, row * width + begin)
+    index.reshape(-1)[pixel] = numbers.take(which).take(span)
+
+
+def _runs(lengths: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Runs of rising numbers one after another: of each number its run, and itself."""
+    lengths = np.maximum(lengths, 0)
+    ends = np.cumsum(lengths)
+    which = np.repeat(np.arange(len(lengths)), lengths)
+    return which, np.arange(len(which)) + (first - ends + lengths).take(which)
 
 
 @functools.cache
-def _triangles(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """The corners (t, 3) of the triangles, and their places (t, 3, 2) in the texture."""
+def _triangles(side: int) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """The corners (t, 3) of the triangles, their places (t, 3, 2) in the texture, and the
+    least and the largest of these (t, 2)."""
     model = geometry.mesh_model()
     triangles = model["triangles"].astype(np.intp)
-    return triangles, model["uv"][triangles].astype(np.float64) * side - 0.5
+    uv = model["uv"][triangles].astype(np.float64) * side - 0.5
+    return triangles, uv, (uv.min(1), uv.max(1))
