@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deid_ros.evaluation import measures as m
-from deid_ros.evaluation.attackers import DlibAttacker, ShapeAttacker
+from deid_ros.evaluation.attackers import DlibAttacker, GeometryAttacker, ShapeAttacker
 from deid_ros.evaluation.evaluate import Evaluation
 from deid_ros.evaluation.intervals import summarise
 from deid_ros.evaluation.observations import Observations
@@ -162,8 +162,8 @@ def test_contributors():
     assert got.values.tolist() == [1, 0, 0, 1]
 
 
-def test_the_shape_attack_weighs_coordinates_by_their_spread():
-    attacker = ShapeAttacker(None)
+def test_the_geometry_attack_weighs_coordinates_by_their_spread():
+    attacker = GeometryAttacker(None)
     known = np.array([[0, 0, 5], [1000, 1, 5], [2000, 0, 5.0]])
     probes = np.array([[100, 0, 99], [1100, 1, 99], [1900, 0, 99.0]])
     distances = attacker.distances(probes, known, known=known)
@@ -172,6 +172,27 @@ def test_the_shape_attack_weighs_coordinates_by_their_spread():
     step = known[:1] + [known[:, 0].std(), 0, 0]
     assert attacker.distances(step, known, known=known)[0, 0] == pytest.approx(1.0)
     empty = np.zeros((0, 3))
+    assert attacker.distances(empty, empty, known=empty).shape == (0, 0)
+
+
+def test_the_shape_attack_knows_people_by_their_shape_and_not_by_their_pose():
+    rng = np.random.default_rng(0)
+    own, causes = rng.normal(size=(60, 72)), rng.normal(size=(60, 5)) * [20, 9, 5, 0.1, 0.02]
+    moves = rng.normal(size=(5, 72)) * [[0.3], [0.5], [0.6], [20], [90]]
+
+    def seen(shape, causes):
+        return np.hstack([shape + causes @ moves + 1e-3 * causes[:, :1] ** 2, causes])
+
+    attacker, known = ShapeAttacker(None), seen(own, causes)
+    right = np.arange(60)
+    # The same people in other poses are found; other people in the same poses are not.
+    again = seen(own + 0.3 * rng.normal(size=own.shape), rng.permutation(causes))
+    others = seen(rng.normal(size=own.shape), causes)
+    assert (attacker.distances(again, known, known=known).argmin(axis=1) == right).mean() > 0.9
+    assert (attacker.distances(others, known, known=known).argmin(axis=1) == right).mean() < 0.1
+    plain = GeometryAttacker(None)
+    assert (plain.distances(others, known, known=known).argmin(axis=1) == right).mean() > 0.2
+    empty = np.zeros((0, 77))
     assert attacker.distances(empty, empty, known=empty).shape == (0, 0)
 
 

@@ -17,6 +17,7 @@ BEGIN = ("<!-- privacy: written by `.venv/bin/python test/test_evaluation_readme
 END = "<!-- end of privacy -->\n"
 
 ATTACKERS = {"dlib": "dlib's descriptor (a modern recogniser)", "shape": "shape of jaw and brows",
+             "geometry": "landmark geometry",
              "expression": "expression alone", "eigenfaces": "eigenfaces",
              "fisherfaces": "Fisherfaces", "lbph": "local binary patterns",
              "parrot.dlib": "parrot: the same tool, a key of the attacker's own"}

@@ -86,9 +86,10 @@ def register(subparsers: argparse._SubParsersAction) -> None:
                         help="outputs of the same tool for second photos of the same people: "
                              "the parrot attack")
     parser.add_argument("--attacker", metavar="NAME", action="append",
-                        help="who attacks, repeat for several: dlib, shape, expression, "
-                             "eigenfaces, fisherfaces, lbph, all, or a face recogniser's file "
-                             "ending in .onnx [dlib and shape; all with --report]")
+                        help="who attacks, repeat for several: dlib, shape, geometry, "
+                             "expression, eigenfaces, fisherfaces, lbph, all, or a face "
+                             "recogniser's file ending in .onnx [dlib, shape and geometry; all "
+                             "with --report]")
     parser.add_argument("--landmarks", choices=("dlib68", "mesh"),
                         help="which 68 points are compared [dlib68 where it is installed; it is "
                              "for non-commercial use only]")

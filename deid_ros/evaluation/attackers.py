@@ -16,15 +16,16 @@ from deid_ros.errors import EvaluationError
 from deid_ros.evaluation.appearance import Eigenfaces, Fisherfaces, Lbph
 from deid_ros.evaluation.onnx_recogniser import OnnxRecogniser
 from deid_ros.evaluation.recognition import euclidean
-from deid_ros.evaluation.utility import shape_points
+from deid_ros.evaluation.utility import eye_opening, mouth_opening, shape_points
 from deid_ros.evaluation.views import Observer, View
 from deid_ros.geometry import MESH_TO_IBUG68, measure_expression, rotation
 
 __all__ = ["ATTACKERS", "DEFAULT", "Attacker", "DlibAttacker", "ExpressionAttacker",
-           "ShapeAttacker", "create_attackers"]
+           "GeometryAttacker", "ShapeAttacker", "create_attackers"]
 
 #: Who attacks unless somebody asks for more.
-DEFAULT = ("dlib", "shape")
+DEFAULT = ("dlib", "shape", "geometry")
+_CAUSES = 5   # yaw, pitch, roll, openings of mouth and eyes
 
 
 class Attacker(Protocol):
@@ -90,16 +91,17 @@ class _Standardised:
                          ((np.asarray(against) - mean) / scale)[:, use])
 
 
-class ShapeAttacker(_Standardised):
-    """The shape of jaw, brows and nose alone, head pose and expression removed.
+class GeometryAttacker(_Standardised):
+    """Where jaw, brows and nose lie, turned to the front.
 
     The landmarks get their depth from the face mesh, are turned to the front, scaled
     to model units and centred; the points of eyelids and mouth are left out. Each
-    coordinate is standardised over the originals; the nearest neighbour wins.
+    coordinate is standardised over the originals; the nearest neighbour wins. Head
+    pose is not gone for good: the points of a jaw slide along it as the head turns.
     """
 
-    name = "shape"
-    title = "face shape alone"
+    name = "geometry"
+    title = "landmark geometry alone"
     threshold = None
 
     def __init__(self, observer: Observer) -> None:
@@ -108,6 +110,56 @@ class ShapeAttacker(_Standardised):
     def describe(self, frame: np.ndarray, view: View) -> np.ndarray:
         """See ``Attacker.describe``: (72,), x and y of 36 points in model units."""
         return frontal_shape(view)
+
+
+class ShapeAttacker(GeometryAttacker):
+    """The shape of jaw, brows and nose alone, head pose and expression removed.
+
+    The numbers of ``GeometryAttacker``, and of those only what the face's own angles
+    and openings of mouth and eyes do not explain in the originals (ridge regression;
+    Hoerl and Kennard, 1970): what a surrogate shows on purpose is no shape.
+    """
+
+    name = "shape"
+    title = "face shape alone"
+
+    def describe(self, frame: np.ndarray, view: View) -> np.ndarray:
+        """See ``Attacker.describe``: (77,), the 72 numbers, then the five to remove."""
+        openings = mouth_opening(view.landmarks), eye_opening(view.landmarks)
+        return np.concatenate([frontal_shape(view), view.angles, openings])
+
+    def distances(self, probes: np.ndarray, against: np.ndarray, *,
+                  known: np.ndarray) -> np.ndarray:
+        """See ``Attacker.distances``; in standard deviations of what is left."""
+        remove = _Unexplained(np.asarray(known, np.float64))
+        return super().distances(remove(probes), remove(against), known=remove(known))
+
+
+class _Unexplained:
+    """What the last five columns of rows, and the first three squared, do not explain.
+
+    Args:
+        rows: float (N, 5 + D), those that it is learned from.
+    """
+
+    def __init__(self, rows: np.ndarray) -> None:
+        causes = rows[:, -_CAUSES:]
+        self._mean = causes.mean(axis=0) if len(rows) else np.zeros(_CAUSES)
+        spread = causes.std(axis=0) if len(rows) else np.ones(_CAUSES)
+        self._scale = np.where(spread > 1e-6, spread, 1.0)
+        design, shapes = self._design(rows), rows[:, :-_CAUSES]
+        centred = shapes - shapes.mean(axis=0) if len(rows) else shapes
+        self._weights = np.linalg.solve(design.T @ design + np.eye(design.shape[1]),
+                                        design.T @ centred)
+
+    def _design(self, rows: np.ndarray) -> np.ndarray:
+        causes = (np.asarray(rows, np.float64)[:, -_CAUSES:] - self._mean) / self._scale
+        return np.hstack([causes, causes[:, :3] ** 2 - 1])
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Of (N, 5 + D) the (N, D)."""
+        rows = np.asarray(rows, np.float64)
+        return rows[:, :-_CAUSES] - self._design(rows) @ self._weights
 
 
 class ExpressionAttacker(_Standardised):
@@ -141,7 +193,8 @@ def frontal_shape(view: View) -> np.ndarray:
 #: Name -> maker of an attacker from the instruments it shares.
 ATTACKERS: dict[str, Callable[[Observer], Attacker]] = {
     attacker.name: attacker for attacker in (
-        DlibAttacker, ShapeAttacker, ExpressionAttacker, Eigenfaces, Fisherfaces, Lbph)}
+        DlibAttacker, ShapeAttacker, GeometryAttacker, ExpressionAttacker, Eigenfaces,
+        Fisherfaces, Lbph)}
 
 
 def create_attackers(names: Sequence[str], observer: Observer) -> list[Attacker]:

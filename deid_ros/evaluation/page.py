@@ -28,6 +28,7 @@ _SHEET, _WORST = 12, 8
 
 #: Who attacks -> how the summary calls them.
 _ATTACKERS = {"dlib": "a modern face recogniser", "shape": "the shape of the face alone",
+              "geometry": "the landmarks alone",
               "expression": "the expression alone", "eigenfaces": "eigenfaces",
               "fisherfaces": "Fisherfaces", "lbph": "local binary patterns"}
 

@@ -12,8 +12,8 @@ from deid_ros.errors import EvaluationError
 
 __all__ = ["coverage", "curves", "privacy_utility"]
 
-_TITLES = {"dlib": "dlib descriptor", "shape": "face shape", "expression": "expression",
-           "eigenfaces": "eigenfaces", "fisherfaces": "Fisherfaces",
+_TITLES = {"dlib": "dlib descriptor", "shape": "face shape", "geometry": "landmark geometry",
+           "expression": "expression", "eigenfaces": "eigenfaces", "fisherfaces": "Fisherfaces",
            "lbph": "local binary patterns"}
 #: Told apart without colours too.
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)))

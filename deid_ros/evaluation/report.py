@@ -18,13 +18,15 @@ SCHEMA = 1
 #: Beginning of a measure's key -> heading; {n} is the number of people.
 _HEADINGS = {
     "dlib": "Recognised by dlib's descriptor, which knows all {n} originals",
-    "shape": "Recognised by the shape of jaw, brows and nose alone",
+    "shape": "Recognised by the shape of jaw, brows and nose alone, pose and expression removed",
+    "geometry": "Recognised by where jaw, brows and nose lie, turned to the front",
     "expression": "Recognised by the expression alone",
     "eigenfaces": "Recognised by eigenfaces",
     "fisherfaces": "Recognised by Fisherfaces",
     "lbph": "Recognised by local binary patterns",
     "parrot.dlib": "Parrot attack, descriptor: second photos put through the same tool",
     "parrot.shape": "Parrot attack, shape alone: second photos put through the same tool",
+    "parrot.geometry": "Parrot attack, geometry: second photos put through the same tool",
     "gallery": "Strangers' faces",
     "detection": "Is it still a face",
     "landmarks": "Does it look the same way",
