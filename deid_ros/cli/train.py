@@ -1,4 +1,4 @@
-"""``deid train``: train the generator or an extractor, quantise the detector."""
+"""``deid train``: train the generator or an extractor; ``calibrate`` does the rest."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from deid_ros.cli import calibrate
 from deid_ros.errors import TrainingError
 from deid_ros.training.options import OPTIONS, defaults, load_options
 
@@ -32,15 +33,6 @@ Train an extractor: what turns the picture of a face into a few numbers that are
 alike for pictures of one person. FOLDER holds a folder of images for each identity.
 Writes OUTPUT and the same network as .onnx, which is used with: --extractor trained
 --extractor-weights FILE.onnx"""
-
-DETECTOR = """\
-Quantise CenterFace, the detector, to eight bits: half the time on a CPU, the same
-faces. Nothing is trained: the ranges of its activations are measured on scenes
-composed of the portraits in FOLDER, one person each. Writes OUTPUT.
-
-examples:
-  deid train detector portraits/ -o models/centerface_int8.onnx
-  deid train detector portraits/ --csv portraits.csv --split gallery -o quick.onnx"""
 
 EPILOG = """\
 examples:
@@ -64,15 +56,11 @@ _EXAMPLES = {
   deid train extractor more/ --weights models/extractor.keras -o models/better.keras
 """}
 
-# Scenes that a detector's activations are measured on, and the jaws of their faces (px).
-_SCENES, _JAWS = 48, (16, 20, 24, 32, 48, 64, 100, 200)
-
-
 def register(subparsers: argparse._SubParsersAction) -> None:
     """Add ``deid train`` to the command line."""
-    parser = subparsers.add_parser("train", help="train the generator or an extractor, or "
-                                   "quantise the detector", description="Train the generator "
-                                   "or an extractor, or quantise the detector.")
+    parser = subparsers.add_parser("train", help="train the generator or an extractor",
+                                   description="Train the generator or an extractor, or "
+                                   "measure what trained networks need to know.")
     kinds = parser.add_subparsers(dest="training", metavar="WHAT", required=True)
     for name, text, more in (("generator", GENERATOR, " and sheet.png"),
                              ("extractor", EXTRACTOR, "")):
@@ -80,13 +68,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
                                  description=text,
                                  epilog=EPILOG.format(examples=_EXAMPLES[name], more=more))
         _add_arguments(below, name)
-    below = kinds.add_parser("detector", help="quantise CenterFace", description=DETECTOR)
-    below.add_argument("folder", metavar="FOLDER", type=Path, help="folder of portraits")
-    below.add_argument("-o", "--output", metavar="OUTPUT", type=Path, required=True,
-                       help="network to write (.onnx)")
-    below.add_argument("--csv", metavar="FILE", type=Path, help="table of the people: id, split")
-    below.add_argument("--split", metavar="NAME", default="",
-                       help="only rows of the table of this split")
+    calibrate.register(kinds)
 
 
 def _add_arguments(parser: argparse.ArgumentParser, training: str) -> None:
@@ -128,8 +110,8 @@ def _add_arguments(parser: argparse.ArgumentParser, training: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train; 130 when interrupted, with the state saved."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if args.training == "detector":
-        return _detector(args)
+    if args.training in calibrate.KINDS:
+        return calibrate.run(args)
     if args.output.suffix != ".keras":
         raise TrainingError(f"The output is {args.output}; give a name that ends in .keras.")
     if args.seconds is not None and not args.seconds > 0:
@@ -240,25 +222,6 @@ def _extractor(args: argparse.Namespace, options: dict[str, Any]) -> int:
     _whole(args.output, network.save)
     export_generator(network, exported)
     return _report(args, training.step, args.output, exported)
-
-
-def _detector(args: argparse.Namespace) -> int:
-    from deid_ros.bench import scenes
-    from deid_ros.detector.onnx_wire import free_input_size
-    from deid_ros.resources import model_path, sha256_of
-    from deid_ros.training.eight_bits import eight_bits
-
-    if args.output.suffix != ".onnx":
-        raise TrainingError(f"The output is {args.output}; give a name that ends in .onnx.")
-    heads = scenes.load_heads(args.folder, table=args.csv, split=args.split, seed=5)
-    shown = [scenes.film(heads, scenes.Look(jaw=_JAWS[i % len(_JAWS)]), 1, size=(640, 480),
-                         seed=5000 + i, faces=6)[0].frame for i in range(_SCENES)]
-    _make(args.output.parent)
-    _whole(args.output, lambda path: eight_bits(
-        free_input_size(model_path("centerface").read_bytes()), path, shown))
-    print(f"{args.output}  {args.output.stat().st_size / 1e6:.1f} MB  "
-          f"SHA-256 {sha256_of(args.output)}")
-    return 0
 
 
 def _run(training: Any, args: argparse.Namespace, steps: int) -> bool:

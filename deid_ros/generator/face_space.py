@@ -28,7 +28,7 @@ __all__ = ["COARSE_SIDE", "SHOWN", "FaceSpace", "apply_expression", "window"]
 COARSE_SIDE = 128
 #: So many of the first numbers of ``EXPRESSION`` (the mouth's) show in a texture.
 SHOWN = 3
-_SCHEMA = 3
+_SCHEMA = 4
 # How much of what differs between the halves of a face is taken out.
 _UNEVEN = 0.6
 _RIDGE = 2.0  # of the projection of a partly seen texture, in grey levels
@@ -72,7 +72,9 @@ class FaceSpace:
     float32 (7, a): what a unit of expression adds to the code; texture_detail float32 (32, 32),
     grey levels (root mean square) of what portraits show beyond it; the same for shape,
     with rows of 468*3 in model units; code_std float32 (a + b); tone float32 (3,),
-    the mean complexion in Lab; expression_mean and expression_std float32 (7,).
+    the mean complexion in Lab; expression_mean and expression_std float32 (7,); openings
+    float32 (a + b, 2): how much wider than others an identity's mouth and eyes are drawn
+    where the same is asked for, per unit of code (eye distances; ``training.openings``).
     """
 
     texture_mean: np.ndarray
@@ -88,6 +90,7 @@ class FaceSpace:
     own_tone: np.ndarray
     expression_mean: np.ndarray
     expression_std: np.ndarray
+    openings: np.ndarray
 
     @property
     def code_size(self) -> int:

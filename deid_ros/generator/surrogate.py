@@ -30,8 +30,8 @@ _MOVED = 0.35
 # mouths, most of which smile; the mesh follows it all the way.
 _LIMIT = 1.8
 # How much of each number of the expression is passed on. How wide a mouth is, how its
-# corners lie and how high brows sit tell people apart, too: they are passed on in part.
-_PASSED = np.array([1, 0.3, 0.3, 1, 1, 0.1, 0.1], np.float32)
+# corners lie tell people apart, too: they are passed on in part; how high brows sit, not.
+_PASSED = np.array([1, 0.2, 0.2, 1, 1, 0, 0], np.float32)
 # How much stronger than in the gallery shapes differ: hair, ears and neck of the source
 # pull a recogniser's eye back to the source's own.
 _SHAPED = 1.25
@@ -41,6 +41,8 @@ _DEPTH = 1.3
 # Drawn lids move less than they are told to: small movements are exaggerated, by this
 # many times, up to about so many eye distances.
 _LIDS, _LID_RANGE = 2.2, 0.012
+# How far, at most, painted lips or lids are from where the mesh has them.
+_PAINTED = 0.03
 # Eyes that differ by less than twice this are open alike; more is a wink.
 _UNEVEN = 0.01
 # Part of a new texture that shows in the first frame, so that it does not flicker.
@@ -194,7 +196,7 @@ class SurrogateGenerator:
             self._remember(name, track)
         self._tracks.move_to_end(name)
         self._update(track, face["expression"])
-        shape = apply_expression(track.shape, self._drawn(face["expression"]))
+        shape = apply_expression(track.shape, self._drawn(face["expression"], track.code))
         shape[:, 2] *= np.where(shape[:, 2] < 0, _DEPTH, 1)
         pose = geometry.Pose(float(face["yaw"]), float(face["pitch"]), float(face["roll"]),
                              float(face["scale"]), (float(face["center"][0]),
@@ -213,12 +215,16 @@ class SurrogateGenerator:
             height, width = inside.shape
             slot[top:top + height, left:left + width] = atlas.sample(texture, where, inside)
 
-    def _drawn(self, expression: np.ndarray) -> np.ndarray:
+    def _drawn(self, expression: np.ndarray, code: np.ndarray) -> np.ndarray:
         """The expression (7,) that the mesh is given for a source's."""
         moved = _PASSED * (expression - self.space.expression_mean)
         both, apart = moved[3:5].mean(), moved[3:5] - moved[3:5].mean()
         both += _LIDS * _LID_RANGE * np.tanh(both / _LID_RANGE)
         moved[3:5] = both + np.sign(apart) * np.maximum(np.abs(apart) - _UNEVEN, 0)
+        # Where lips and lids are painted differs between identities.
+        mouth, eyes = np.clip(code @ self.space.openings, -_PAINTED, _PAINTED)
+        moved[0] -= mouth
+        moved[3:5] -= eyes
         return self.space.expression_mean + moved
 
     def _update(self, track: _Track, expression: np.ndarray) -> None:

@@ -82,7 +82,8 @@ def fit_face_space(people: TrainingSet, *, texture_count: int = 256,
         code_std=codes.std(0).astype(np.float32),
         tone=np.mean([skin.mean_skin(t) for t in people.textures], axis=0).astype(np.float32),
         own_tone=OWN_COMPLEXION, expression_mean=mean.astype(np.float32),
-        expression_std=both.expressions.std(0).astype(np.float32))
+        expression_std=both.expressions.std(0).astype(np.float32),
+        openings=np.zeros((codes.shape[1], 2), np.float32))
 
 
 def _detail(people: TrainingSet, mean: np.ndarray, basis: np.ndarray, *,
