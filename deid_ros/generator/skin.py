@@ -41,6 +41,11 @@ _SKIN_DISTANCE = 14.0
 _CRISP_WIDTH, _CRISP = 1.6, 0.8
 # Size of pores in texels, and their strength in grey levels.
 _PORE, _GRAIN = 0.8, 1.8
+# Side of the grid on which skin is spread outwards.
+_COARSE = 64
+# Above this height of a texture hair throws shadows; skin as dark as this, as parts of its
+# usual level, begins to be taken for one, and is one.
+_EARS, _SHADOW = 0.6, (0.95, 0.8)
 # A mouth opened less than this (in eye distances) shows no inside.
 _MOUTH_CLOSED = 0.035
 
@@ -171,11 +176,17 @@ def fill_outwards(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _rim() -> tuple[np.ndarray, np.ndarray]:
-    """Where ``smooth_rim`` keeps the texture: float32 (256, 256), bool (64, 64)."""
-    inner = cv2.erode(regions()["inner"].astype(np.float32), np.ones((5, 5)))
-    coarse = cv2.resize(inner, (64, 64), interpolation=cv2.INTER_AREA) > 0.9
-    return cv2.GaussianBlur(inner, (0, 0), 5), coarse
+def _rim() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Where ``smooth_rim`` keeps the texture: float32 (256, 256), bool (64, 64); where
+    shadows of hair may fall, float32 (64, 64), and where skin is read, bool (64, 64)."""
+    region = regions()
+    inner = cv2.erode(region["inner"].astype(np.float32), np.ones((5, 5)))
+    features, skin, coarse = (cv2.resize(part.astype(np.float32), (_COARSE, _COARSE),
+                                         interpolation=cv2.INTER_AREA)
+                              for part in (region["features"], region["skin"], inner))
+    down = np.linspace(0, 1, _COARSE, dtype=np.float32)[:, None]
+    shaded = np.clip(1 - 2 * features, 0, 1) * np.clip((_EARS - down) / 0.08, 0, 1)
+    return cv2.GaussianBlur(inner, (0, 0), 5), coarse > 0.9, shaded, skin > 0.9
 
 
 def kept() -> np.ndarray:
@@ -189,9 +200,13 @@ def smooth_rim(texture: np.ndarray) -> np.ndarray:
     Temples, cheeks' edges and hairline of a photograph carry shadows of the hair
     around; on another head they would be stains.
     """
-    keep, coarse = _rim()
+    keep, coarse, shaded, skin = _rim()
     small = cv2.resize(texture, coarse.shape, interpolation=cv2.INTER_AREA)
-    spread = cv2.GaussianBlur(fill_outwards(small, coarse).astype(np.float32), (0, 0), 2)
+    level = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    level = cv2.GaussianBlur(level * (1 / max(float(np.median(level[skin])), 1.0)), (0, 0), 1)
+    shadow = shaded * np.clip((_SHADOW[0] - level) / (_SHADOW[0] - _SHADOW[1]), 0, 1)
+    keep = keep * cv2.resize(1 - shadow, keep.shape, interpolation=cv2.INTER_LINEAR)
+    spread = cv2.GaussianBlur(fill_outwards(small, coarse & (shadow < 0.3)), (0, 0), 2)
     spread = cv2.resize(np.clip(spread, 0, 255).astype(np.uint8), texture.shape[:2],
                         interpolation=cv2.INTER_CUBIC)
     return cv2.blendLinear(texture, spread, keep, 1 - keep)
