@@ -103,7 +103,7 @@ def test_another_schema_is_refused(tmp_path):
     with np.load(path) as file:
         arrays = dict(file)
     np.savez(path, **{**arrays, "schema": 99})
-    with pytest.raises(ModelError, match="schema 99, expected 3"):
+    with pytest.raises(ModelError, match="schema 99, expected 4"):
         FaceSpace.read(path)
 
 
