@@ -98,6 +98,18 @@ def test_skin_colour_fits(blend):
     assert np.abs(got - skin).max() < 8
 
 
+@pytest.mark.parametrize("blend", BLENDS)
+def test_a_hard_edge_of_the_surrogate_does_not_glow(blend):
+    # The far cheek of a turned head ends where it is opaque, not softly.
+    frame, face = np.full((180, 200, 3), (90, 110, 150), np.uint8), make_face(yaw=35.0)
+    surrogates = make_surrogates(face)
+    hard = surrogates[..., 3] > 127
+    surrogates[...] = np.where(hard[..., None], np.uint8([190, 150, 120, 255]), np.uint8(0))
+    result = Replacer(blend=blend).apply(frame, face, surrogates)
+    assert result.covered_by == ["surrogate"]
+    assert result.frame[result.mask > 0].max(axis=0) == pytest.approx([90, 110, 150], abs=8)
+
+
 def test_light_from_the_side_is_taken_over():
     frame = np.tile(np.linspace(70, 190, 240).astype(np.uint8)[None, :, None], (240, 1, 3))
     face = make_face(size=120, center=(120, 120))

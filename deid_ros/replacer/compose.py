@@ -63,7 +63,7 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     ratio = np.array([size[0] / width, size[1] / height], np.float32)
 
-    colour_g = _shrink(colour, size)
+    colour_g = _shrink_drawn(colour, alpha, size)
     alpha_g = _shrink(alpha, size).astype(np.float32) / 255
     points = (landmarks - (x0, y0) + 0.5) * ratio - 0.5
     fill, moved = _fill(hull - (x0, y0), alpha.shape), None
@@ -153,6 +153,22 @@ def _shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         image = cv2.resize(image[:2 * height, :2 * width], (width, height),
                            interpolation=cv2.INTER_AREA)
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _shrink_drawn(colour: np.ndarray, alpha: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Average BGR uint8 (h, w, 3) over cells as ``_shrink``, of its drawn pixels alone.
+
+    Else the cells along an edge would be darker than what is drawn there, and be lit up
+    as if they were a shadow. A cell in which nothing is drawn is as those around it.
+    """
+    drawn = cv2.compare(alpha, 0, cv2.CMP_GT)
+    part = _shrink(drawn, size).astype(np.float32)
+    mean = _shrink(cv2.copyTo(colour, drawn), size).astype(np.float32)
+    around, parts = cv2.blur(mean, (3, 3)), cv2.blur(part, (3, 3))
+    own = part > 64
+    share = np.where(own, part, parts)[..., None]
+    mean = np.where(own[..., None], mean, around)
+    return np.clip(mean * (255 / np.maximum(share, 1)), 0, 255).astype(np.uint8)
 
 
 def _window(shape: tuple[int, ...], patch: np.ndarray, square: np.ndarray,
