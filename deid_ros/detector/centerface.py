@@ -70,7 +70,7 @@ class CenterFace:
         """See ``Detector.detect``; ``angle`` comes from the two eyes."""
         check_frame(frame)
         image, scale = self._scaled(frame)
-        blob = cv2.dnn.blobFromImage(image, swapRB=True)   # trained on RGB, 0..255
+        blob = _blob(image)
         heat, size, offset, marks = self._session.run(None, {self._input: blob})
         boxes, scores, eyes = _decode(heat[0, 0], size[0], offset[0], marks[0], self.threshold)
         keep = [group[0] for group in suppress(boxes, scores, limit=_OVERLAP)]
@@ -79,19 +79,27 @@ class CenterFace:
         return make_detections(fit_box(boxes[keep] / scale, angles, _FIT), scores[keep], angles)
 
     def _scaled(self, frame: np.ndarray) -> tuple[np.ndarray, float]:
-        """The frame within ``max_side``, filled with black to multiples of 32, and its scale.
-
-        Filling keeps the proportions, and most frames keep every pixel as it is.
-        """
+        """The frame within ``max_side``, and its scale."""
         height, width = frame.shape[:2]
         scale = min(1.0, self.max_side / max(height, width))
         if scale < 1.0:
             width, height = max(round(width * scale), 1), max(round(height * scale), 1)
             frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-        right, bottom = -width % _MULTIPLE, -height % _MULTIPLE
-        if right or bottom:
-            frame = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
         return frame, scale
+
+
+def _blob(image: np.ndarray) -> np.ndarray:
+    """What the network takes: RGB, 0..255, float32 (1, 3, h, w), sides multiples of 32.
+
+    Filled with black, which keeps the proportions, and most frames keep every pixel as it is.
+    """
+    height, width = image.shape[:2]
+    blob = np.empty((1, 3, height + -height % _MULTIPLE, width + -width % _MULTIPLE), np.float32)
+    for plane, channel in zip(blob[0], reversed(cv2.split(image)), strict=True):
+        plane[:height, :width] = channel
+    blob[..., height:, :] = 0.0
+    blob[..., width:] = 0.0
+    return blob
 
 
 def _decode(heat: np.ndarray, size: np.ndarray, offset: np.ndarray, marks: np.ndarray,

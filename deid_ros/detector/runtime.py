@@ -6,13 +6,14 @@ import zipfile
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
 from deid_ros.errors import FrameError, ModelError
 from deid_ros.resources import model_path, model_table
 
 __all__ = ["check_frame", "fit_box", "import_dlib", "onnx_providers", "onnx_session",
-           "tflite_interpreter"]
+           "shrink", "tflite_interpreter"]
 
 
 def check_frame(frame: Any) -> np.ndarray:
@@ -28,6 +29,19 @@ def check_frame(frame: Any) -> np.ndarray:
         raise FrameError("A frame must be a BGR uint8 array (H, W, 3) of at least one pixel, "
                          f"got {got}; convert the image first.")
     return frame
+
+
+def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image uint8 (H, W, 3) at a smaller ``size`` (width, height).
+
+    Halved as often as it goes, then sampled bilinearly: OpenCV averages in one uneven
+    step five times slower, and networks see no difference.
+    """
+    while image.shape[1] >= 2 * size[0] and image.shape[0] >= 2 * size[1]:
+        height, width = image.shape[0] // 2, image.shape[1] // 2
+        image = cv2.resize(image[:2 * height, :2 * width], (width, height),
+                           interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
 def tflite_interpreter(name: str, *, num_threads: int = 1) -> Any:

@@ -23,7 +23,7 @@ from deid_ros.detector.interfaces import DEFAULT_THRESHOLD, Detector
 from deid_ros.detector.mesh import FaceMesh, crop_square
 from deid_ros.detector.presets import PRESETS
 from deid_ros.detector.registry import create_detector, known_names
-from deid_ros.detector.runtime import check_frame
+from deid_ros.detector.runtime import check_frame, shrink
 from deid_ros.errors import DetectorError
 from deid_ros.faces import DETECTION
 
@@ -147,8 +147,8 @@ class Searcher:
         height, width = image.shape[:2]
         if scale != 1.0:
             size = max(round(width * scale), 1), max(round(height * scale), 1)
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1
-                               else cv2.INTER_CUBIC)
+            image = (shrink(image, size) if scale < 1
+                     else cv2.resize(image, size, interpolation=cv2.INTER_CUBIC))
         ratio = np.array([width / image.shape[1], height / image.shape[0]] * 2, np.float32)
         assert self._main is not None
         found = self._main.detect(np.ascontiguousarray(np.rot90(image, -turn)))

@@ -15,7 +15,7 @@ import numpy as np
 
 from deid_ros.detector.boxes import make_detections, suppress
 from deid_ros.detector.interfaces import DEFAULT_THRESHOLD
-from deid_ros.detector.runtime import check_frame, fit_box, tflite_interpreter
+from deid_ros.detector.runtime import check_frame, fit_box, shrink, tflite_interpreter
 
 __all__ = ["BlazeFace"]
 
@@ -60,11 +60,13 @@ class BlazeFace:
         tensor, scale, left, top = _letterbox(frame)
         self._net.set_tensor(self._input, tensor[None])
         self._net.invoke()
-        logits = self._net.get_tensor(self._scores).reshape(-1)
-        scores = 1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))
+        logits = np.clip(self._net.get_tensor(self._scores).reshape(-1), -60.0, 60.0)
+        scores = 1.0 / (1.0 + np.exp(-logits))
         found = np.flatnonzero(scores >= self.threshold)
         scores = scores[found]
         # Centre, size, then six points: right and left eye first.
+        if not len(found):
+            return make_detections(np.zeros((0, 4)), scores)
         raw = self._net.get_tensor(self._boxes).reshape(-1, 8, 2)[found]
         center, extent = raw[:, 0] + self._anchors[found], raw[:, 1]
         eyes = raw[:, 2:4] + self._anchors[found, None]
@@ -86,9 +88,8 @@ def _letterbox(frame: np.ndarray) -> tuple[np.ndarray, float, int, int]:
     height, width = frame.shape[:2]
     scale = _SIZE / max(height, width)
     w, h = max(round(width * scale), 1), max(round(height * scale), 1)
-    small = cv2.resize(frame, (w, h),
-                       interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    small = cv2.cvtColor(shrink(frame, (w, h)), cv2.COLOR_BGR2RGB)
     left, top = (_SIZE - w) // 2, (_SIZE - h) // 2
     tensor = np.full((_SIZE, _SIZE, 3), -1.0, np.float32)
-    tensor[top:top + h, left:left + w] = cv2.cvtColor(small, cv2.COLOR_BGR2RGB) / 127.5 - 1.0
+    tensor[top:top + h, left:left + w] = small * np.float32(1 / 127.5) - np.float32(1)
     return tensor, scale, left, top

@@ -43,7 +43,8 @@ def check_covered(before: np.ndarray, after: np.ndarray, mask: np.ndarray,
             continue  # outside of the frame
         number = cv2.countNonZero(covered)
         changed = np.zeros_like(covered)
-        cv2.copyTo(cv2.absdiff(before[part], after[part]).max(axis=2), covered, changed)
+        blue, green, red = cv2.split(cv2.absdiff(before[part], after[part]))
+        cv2.copyTo(cv2.max(cv2.max(blue, green), red), covered, changed)
         if not number or cv2.countNonZero(changed) < _LEAST_CHANGED * number:
             raise ReplacerError(f"The face of track {face['track_id']} at {x}, {y} ({w}x{h} px) "
                                 "is not covered; the frame is withheld.")
