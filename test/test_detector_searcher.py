@@ -259,3 +259,10 @@ def test_what_lies_half_beside_a_face_clearly_seen_is_no_face_held():
     assert _held(weak, clear[:0], known).tolist() == [True, True, False]
     assert _held(weak[:0], clear, known).tolist() == []
     assert not _held(weak, clear, known[:0]).any() and not _held(weak, clear, None).any()
+
+
+def test_frames_of_a_cycle_that_cost_least():
+    balanced, fast = PRESETS["balanced"], PRESETS["fast"]
+    assert [balanced.light(turn) for turn in range(7)] == [
+        False, False, True, False, True, False, False]
+    assert fast.light(0) and fast.light(1)

@@ -228,7 +228,8 @@ class FaceFinder:
                 frame, rows[order], squares=squares[order])
             everybody = [*tracks, *missed]
             meshes[order] = self._refiner.refine(
-                frame, [everybody[i] for i in order], meshes[order], confidence[order])
+                frame, [everybody[i] for i in order], meshes[order], confidence[order],
+                busy=isinstance(self.detector, Searcher) and not self.detector.light)
         return meshes, confidence
 
     @staticmethod

@@ -36,7 +36,8 @@ class Refiner:
     """Adds the fine mesh's detail to quick meshes.
 
     Args:
-        every: frames after which a face's detail is looked at again.
+        every: frames after which a face's detail is looked at again; twice as many where
+            only busy frames come.
         mesh: the fine mesh, to share; by default one is made.
     """
 
@@ -45,7 +46,7 @@ class Refiner:
         self._mesh = FaceMesh(kind="fine") if mesh is None else mesh
 
     def refine(self, frame: np.ndarray, tracks: list[Track], meshes: np.ndarray,
-               confidence: np.ndarray) -> np.ndarray:
+               confidence: np.ndarray, *, busy: bool = False) -> np.ndarray:
         """The meshes with their detail.
 
         Args:
@@ -53,12 +54,13 @@ class Refiner:
             tracks: N, which keep the detail; in the order of
             meshes: float32 (N, 468, 3) px, quick ones of this frame, and
             confidence: (N,), their network's belief.
+            busy: whether much else is done for this frame, so that who can wait should.
 
         Returns:
             float32 (N, 468, 3) px.
         """
         out = meshes.copy()
-        for i in self._due(tracks, confidence):
+        for i in self._due(tracks, confidence, (1 + busy) * self._every):
             out[i] = self._look(frame, tracks[i], meshes[i])
         for mesh, track in zip(out, tracks, strict=True):
             if track.detail is not None:
@@ -67,12 +69,13 @@ class Refiner:
                 mesh += pose.scale * track.detail @ rotation(pose.yaw, pose.pitch, pose.roll).T
         return out
 
-    def _due(self, tracks: list[Track], confidence: np.ndarray) -> list[int]:
+    @staticmethod
+    def _due(tracks: list[Track], confidence: np.ndarray, every: int) -> list[int]:
         """Whom to look at now: faces without detail, and the one whose is oldest."""
         able = [i for i in range(len(tracks)) if confidence[i] >= _LEAST]
         fresh = [i for i in able if tracks[i].detail is None][:_FRESH]
         known = [i for i in able if tracks[i].detail is not None
-                 and tracks[i].detail_age >= self._every]
+                 and tracks[i].detail_age >= every]
         return fresh or sorted(known, key=lambda i: -tracks[i].detail_age)[:1]
 
     def _look(self, frame: np.ndarray, track: Track, quick: np.ndarray) -> np.ndarray:

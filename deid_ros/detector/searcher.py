@@ -84,6 +84,11 @@ class Searcher:
         self.detect(np.zeros((480, 640, 3), np.uint8))
         self.reset()
 
+    @property
+    def light(self) -> bool:
+        """Whether the last frame was one of those that cost least, so that there is time."""
+        return self._turn > 0 and self.preset.light(self._turn - 1)
+
     def reset(self, *, turn: int | None = None) -> None:
         """Another stream begins, at the frame ``turn`` of the preset's cycle.
 
