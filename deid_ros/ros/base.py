@@ -75,6 +75,8 @@ class StageNode(Node):
 
     #: The node's name in ``config/pipeline.yaml`` and ``parameters.py``.
     NODE: ClassVar[str]
+    #: How far its thread stands back where there are not enough cores; 0: not at all.
+    NICENESS: ClassVar[int] = 0
 
     def __init__(self, *, name: str | None = None, namespace: str | None = None,
                  context: Context | None = None,

@@ -38,6 +38,7 @@ class DetectorNode(StageNode):
     """
 
     NODE = "detector"
+    NICENESS = 5
 
     def __init__(self, *, finder: Any = None, **options: Any) -> None:
         super().__init__(**options)

@@ -1,4 +1,7 @@
-"""The whole pipeline in one process: the same node classes, a thread each."""
+"""The whole pipeline in one process: the same node classes, in threads of their own.
+
+Generator and replacer share one.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,10 @@ class Graph:
             except BaseException:
                 self.stop()
                 raise
-            self.runners[name] = Runner(node)
+            # One waits for the other anyway; beside the detector's, one thread is enough for
+            # a second core, and two would take it, and Python, from each other.
+            host = self.runners["replacer"] if name == "generator" else None
+            self.runners[name] = Runner(node, host=host)
 
     def __enter__(self) -> Graph:
         return self.start()

@@ -38,6 +38,7 @@ class MatcherNode(StageNode):
     """
 
     NODE = "matcher"
+    NICENESS = 10   # once for each face; until then it wears nobody's
 
     def __init__(self, *, extractor: Any = None, matcher: Any = None, **options: Any) -> None:
         super().__init__(**options)

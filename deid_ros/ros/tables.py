@@ -9,6 +9,7 @@ frame's, and 16 bytes of padding hold the frame's size and CRC-32
 
 from __future__ import annotations
 
+import functools
 import struct
 import sys
 from array import array
@@ -43,14 +44,15 @@ _DATATYPES = {
 }
 
 
-def _fields(dtype: np.dtype) -> list[tuple[str, int, int, int]]:
+@functools.lru_cache(maxsize=16)
+def _fields(dtype: np.dtype) -> tuple[tuple[str, int, int, int], ...]:
     """(name, offset, datatype, count) of every field of a flat record type."""
     described = []
     for name, (kind, offset, *_) in (dtype.fields or {}).items():
         base, shape = kind.subdtype or (kind, ())
         described.append((name, offset, _DATATYPES[base.str[1:]],
                           int(np.prod(shape, dtype=int))))
-    return described
+    return tuple(described)
 
 
 def to_table(rows: np.ndarray, header: Any, tag: FrameTag | None = None) -> PointCloud2:
@@ -80,7 +82,7 @@ def from_table(msg: PointCloud2, dtype: np.dtype, *,
         FrameError: the fields are not exactly those of ``dtype``, the sizes do
             not fit together, or a tag is asked for and there is none.
     """
-    came = [(f.name, f.offset, f.datatype, f.count) for f in msg.fields]
+    came = tuple((f.name, f.offset, f.datatype, f.count) for f in msg.fields)
     wanted = _fields(dtype)
     if came != wanted or msg.point_step != dtype.itemsize or msg.is_bigendian:
         different = [f"{w} but {c}" for w, c in zip(wanted, came) if w != c]
