@@ -27,11 +27,12 @@ HEAVY = ("tensorflow", "keras", "torch", "jax", "onnx", "tf2onnx", "onnxruntime"
          "tkinter")
 
 #: What everybody may import.
-BASE = {"errors", "faces", "resources", "parameters", "config"}
+BASE = {"errors", "faces", "resources", "parameters", "config", "tables"}
 STAGES = {"detector", "extractor", "matcher", "generator", "replacer"}
 #: room -> the rooms it may import beyond itself and BASE.
 ROOMS = {
     "errors": set(), "faces": set(), "parameters": set(), "resources": set(), "config": set(),
+    "tables": set(),
     "geometry": set(), "messages": set(),
     "detector": {"geometry"},
     "extractor": {"geometry"},

@@ -9,7 +9,6 @@ Everything follows from a seed.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from deid_ros import geometry
 from deid_ros.bench.scene import texture
 from deid_ros.errors import MediaError
 from deid_ros.generator import atlas
+from deid_ros.tables import read_table
 
 __all__ = ["BACKGROUNDS", "Head", "Look", "Scene", "background", "compose", "film", "load_heads",
            "portraits", "turned"]
@@ -138,13 +138,8 @@ def portraits(folder: Path, *, table: Path | None = None, split: str = "",
         raise MediaError(f"{folder} is no folder; give a folder of portraits.")
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in _IMAGES)
     if table is not None:
-        try:
-            with open(table, newline="", encoding="utf-8") as stream:
-                known = {row["id"] for row in csv.DictReader(stream)
-                         if not split or row["split"] == split}
-        except (OSError, KeyError) as error:
-            raise MediaError(f"{table} cannot be used ({error}); it must be a CSV file with the "
-                             "columns id and split.") from None
+        rows = read_table(table, ["id"] + ["split"] * bool(split), error=MediaError)
+        known = {row["id"] for row in rows if not split or row["split"] == split}
         paths = [path for path in paths if path.stem in known]
     order = np.random.default_rng(seed).permutation(len(paths))
     return [paths[i] for i in order]

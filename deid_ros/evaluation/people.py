@@ -6,13 +6,13 @@ output of ``IN/name.jpg`` is ``OUT/name.*``.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deid_ros.errors import EvaluationError
+from deid_ros.tables import read_table
 
 __all__ = ["Person", "find_people", "images_in", "read_contributors", "with_outputs"]
 
@@ -56,23 +56,6 @@ def images_in(folder: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def _read_csv(path: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            for column in columns:
-                if column not in (reader.fieldnames or ()):
-                    raise EvaluationError(f"{path} has no column '{column}'; its first line "
-                                          "must name the columns, for example id,sex,split.")
-            return list(reader)
-    except OSError as error:
-        raise EvaluationError(f"{path} cannot be read ({error.strerror or error}); "
-                              "check the path.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise EvaluationError(f"{path} is not a CSV file in UTF-8 ({error}); "
-                              "save it as one.") from None
-
-
 def find_people(originals: Path, *, table: Path | None = None,
                 split: str | None = None) -> list[Person]:
     """The people of a folder of originals, outputs not yet known.
@@ -95,20 +78,21 @@ def find_people(originals: Path, *, table: Path | None = None,
         if split is not None:
             raise EvaluationError(f"--split {split} needs --csv, the table that has the splits.")
         return [Person(name, "?", path) for name, path in images.items()]
-    rows = _read_csv(Path(table), ["id", "sex"] + (["split"] if split is not None else []))
-    known = {row["id"].strip(): row for row in rows if row["id"]}
+    rows = read_table(table, ["id", "sex"] + (["split"] if split is not None else []),
+                      error=EvaluationError)
+    known = {row["id"]: row for row in rows if row["id"]}
     if not known.keys() & {Path(name).name for name in images}:
         raise EvaluationError(f"{table} has none of the {len(images)} people in {originals}; "
                               "its ids must be the names of the files without suffix.")
     people = []
     for name, path in images.items():
         row = known.get(Path(name).name)
-        if split is not None and (row is None or (row["split"] or "").strip() != split):
+        if split is not None and (row is None or row["split"] != split):
             continue
-        sex = (row["sex"] or "").strip().upper() if row else "?"
+        sex = row["sex"].upper() if row else "?"
         people.append(Person(name, sex if sex in ("M", "F") else "?", path))
     if not people:
-        splits = sorted({(row["split"] or "").strip() for row in rows})
+        splits = sorted({row["split"] for row in rows})
         raise EvaluationError(f"Nobody in {originals} belongs to the split '{split}'; "
                               f"{table} has {', '.join(splits)}.")
     return people

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from deid_ros.extractor import Extractor, create_extractor
 from deid_ros.generator.face_space import FaceSpace
 from deid_ros.matcher.gallery import Gallery
 from deid_ros.resources import sha256_of, share_path
+from deid_ros.tables import read_table
 
 __all__ = ["ATTRIBUTES", "IMAGE_SUFFIXES", "Portrait", "Report", "Stages", "build_gallery",
            "read_portraits"]
@@ -148,24 +148,8 @@ def _images(folder: Path) -> dict[str, Path]:
 
 def _read_table(path: Path, columns: Sequence[str]) -> dict[str, dict[str, str]]:
     """id -> row of a CSV file that has these columns."""
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in columns if name not in (reader.fieldnames or ())]
-            if missing:
-                raise GalleryError(
-                    f"The table {path} lacks the column{'s' * (len(missing) > 1)} "
-                    f"{', '.join(missing)} (it has {', '.join(reader.fieldnames or ['none'])}); "
-                    "add what is missing.")
-            rows = [{name: (row[name] or "").strip() for name in columns} for row in reader]
-    except OSError as error:
-        raise GalleryError(f"The table {path} cannot be read ({error.strerror}); check the "
-                           "path.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise GalleryError(f"The table {path} is not a CSV file in UTF-8 ({error}); save it as "
-                           "one.") from None
     found: dict[str, dict[str, str]] = {}
-    for row in rows:
+    for row in read_table(path, columns, error=GalleryError):
         if row["id"] in found:
             raise GalleryError(f"The id '{row['id']}' occurs twice in {path}; keep one row.")
         found[row["id"]] = row

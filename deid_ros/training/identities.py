@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import cv2
 import numpy as np
 
 from deid_ros.errors import TrainingError
+from deid_ros.tables import read_table
 
 __all__ = ["ChipSet", "augment", "load_chips", "read_identities"]
 
@@ -68,15 +68,9 @@ def read_identities(folder: Path, *, table: Path | None = None) -> list[tuple[Pa
 
 
 def _from_table(folder: Path, table: Path) -> list[tuple[Path, str]]:
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except OSError as error:
-        raise TrainingError(f"The table {table} cannot be read ({error.strerror}).") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TrainingError(f"The table {table} is not a CSV file in UTF-8 ({error}).") from None
-    if not rows or "id" not in rows[0]:
-        raise TrainingError(f"The table {table} lacks rows with the column id.")
+    rows = read_table(table, ["id"], error=TrainingError)
+    if not rows:
+        raise TrainingError(f"The table {table} has no rows.")
     if "file" in rows[0]:
         pairs = [(folder / row["file"], row["id"]) for row in rows]
         missing = [path for path, _ in pairs if not path.is_file()]
