@@ -224,3 +224,15 @@ def test_clear_forgets_everything():
     assert q.clear() == 1
     q.put_table("a", NONE, 0.0)
     assert q.due(0.0) == []
+
+
+def test_time_left_is_that_of_the_first_frame():
+    queue = ReleaseQueue(capacity=4, deadline=0.5)
+    assert queue.left(0.0) is None
+    queue.put_table(9, NONE, 0.0)
+    assert queue.left(0.1) is None
+    queue.put_frame(1, "f", 1.0)
+    queue.put_frame(2, "g", 1.2)
+    assert queue.left(1.3) == pytest.approx(0.2) and queue.left(9.0) == 0.0
+    queue.adjust(deadline=1.0, surrogates=True)
+    assert queue.left(1.3) == pytest.approx(0.7)

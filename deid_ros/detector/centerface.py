@@ -28,7 +28,6 @@ PRECISIONS = {"float": "centerface", "int8": "centerface_int8"}
 
 _CELL = 4            # pixels per cell of the answer
 _MULTIPLE = 32       # the network's input is a multiple of this
-_LARGE = 600         # px: an image with such a side repays a second thread
 _OVERLAP = 0.3       # IoU above which two faces are one
 # From the network's box to the common one: see fit_box.
 _FIT = (-0.02, 0.042, 1.03, 0.86)
@@ -42,7 +41,7 @@ class CenterFace:
         max_side: frames with a longer side are scaled down to it (px); time
             grows with its square, the smallest face found with its inverse
             (about 10 px of the scaled frame).
-        num_threads: of one inference of a large image; a small one has one thread.
+        num_threads: of one inference.
         providers: ONNX Runtime execution providers in order of preference;
             None: CUDA where the installed runtime has it, else the CPU.
         precision: one of ``PRECISIONS``; a GPU always gets ``float``.
@@ -64,9 +63,7 @@ class CenterFace:
         model = model_path(PRECISIONS[precision]).read_bytes()
         if precision == "float":
             model = free_input_size(model)
-        self._session: Any = onnx_session(model, num_threads=1, providers=providers)
-        self._large: Any = self._session if num_threads == 1 else onnx_session(
-            model, num_threads=num_threads, providers=providers)
+        self._session: Any = onnx_session(model, num_threads=num_threads, providers=providers)
         self._input = self._session.get_inputs()[0].name
 
     def detect(self, frame: np.ndarray) -> np.ndarray:
@@ -74,8 +71,7 @@ class CenterFace:
         check_frame(frame)
         image, scale = self._scaled(frame)
         blob = _blob(image)
-        session = self._large if max(blob.shape) >= _LARGE else self._session
-        heat, size, offset, marks = session.run(None, {self._input: blob})
+        heat, size, offset, marks = self._session.run(None, {self._input: blob})
         boxes, scores, eyes = _decode(heat[0, 0], size[0], offset[0], marks[0], self.threshold)
         keep = [group[0] for group in suppress(boxes, scores, limit=_OVERLAP)]
         across = eyes[keep, 1] - eyes[keep, 0]

@@ -38,9 +38,8 @@ class Preset:
     most. ``tiles``: tiles of frames larger than 640 px that take turns, a frame.
     ``detail``: frames after which the detail of a face's mesh is looked at again, or, where
     all frames from then on are costly ones, twice as many.
-    ``precision`` of CenterFace, a key of ``centerface.PRECISIONS``, and its ``threads`` for
-    large images: a second one always costs some, and is worth it where one frame would take
-    much longer than the others.
+    ``precision`` of CenterFace, a key of ``centerface.PRECISIONS``, and its ``threads``: a
+    second one saves time only where nothing else is done meanwhile, and always costs some.
     """
 
     cycle: tuple[tuple[Pass, ...], ...]
@@ -51,7 +50,7 @@ class Preset:
     tiles: int = 0
     detail: int = 3
     precision: str = "int8"
-    threads: int = 2
+    threads: int = 1
 
     def light(self, turn: int) -> bool:
         """Whether a frame of the cycle is one of those that are searched at the least cost."""
@@ -63,8 +62,7 @@ _HALF = 0.5
 
 PRESETS: dict[str, Preset] = {
     # A quarter of the pixels, a second look at little.
-    "fast": Preset(cycle=((Pass(_HALF),),), beside=("ssd",), weak=0.25, looks=2, detail=8,
-                   threads=1),
+    "fast": Preset(cycle=((Pass(_HALF),),), beside=("ssd",), weak=0.25, looks=2, detail=8),
     # Every sixth frame in full. Between, smaller, since a second look finds at 0.65 what
     # a full frame would show from 16 px on, and every second time once more turned, for
     # those who lie or stand on their heads. No frame has two costly passes; on those with
@@ -79,5 +77,5 @@ PRESETS: dict[str, Preset] = {
     "paranoid": Preset(
         cycle=((Pass(_HALF), Pass(), Pass(1.0, 0, True), Pass(1.0, 1, True), Pass(1.0, 2, True),
                 Pass(1.0, 3, True), Pass(2.0, 0, True)),),
-        beside=("ssd",), weak=0.12, looks=48, detail=1, precision="float"),
+        beside=("ssd",), weak=0.12, looks=48, detail=1, precision="float", threads=2),
 }

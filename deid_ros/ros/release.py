@@ -69,6 +69,11 @@ class ReleaseQueue:
         """Frames that wait."""
         return sum("frame" in entry.parts for entry in self._joiner)
 
+    def left(self, now: float) -> float | None:
+        """Seconds until the first waiting frame's deadline; None: no frame waits."""
+        born = [entry.born for entry in self._joiner if "frame" in entry.parts]
+        return max(min(born) + self.deadline - now, 0.0) if born else None
+
     def put_frame(self, key: Hashable, frame: Any, now: float) -> None:
         """A frame came from the camera."""
         entry = self._joiner.put("frame", key, frame, now)
