@@ -18,6 +18,7 @@ from deid_ros.detector.boxes import make_detections, suppress
 from deid_ros.detector.interfaces import DEFAULT_THRESHOLD
 from deid_ros.detector.onnx_wire import free_input_size
 from deid_ros.detector.runtime import check_frame, fit_box, onnx_providers, onnx_session
+from deid_ros.faces import DETECTION
 from deid_ros.resources import model_path
 
 __all__ = ["CenterFace", "PRECISIONS"]
@@ -72,6 +73,8 @@ class CenterFace:
         image, scale = self._scaled(frame)
         blob = _blob(image)
         heat, size, offset, marks = self._session.run(None, {self._input: blob})
+        if heat.max() < self.threshold:
+            return np.zeros(0, DETECTION)   # as most frames without a face
         boxes, scores, eyes = _decode(heat[0, 0], size[0], offset[0], marks[0], self.threshold)
         keep = [group[0] for group in suppress(boxes, scores, limit=_OVERLAP)]
         across = eyes[keep, 1] - eyes[keep, 0]

@@ -50,7 +50,7 @@ class CutDetector:
     def changed(self, frame: np.ndarray) -> bool:
         """Whether ``frame`` (BGR uint8) begins another scene; False for the first one."""
         # Every so many pixels, picked, then averaged: exact enough and free.
-        step = max(min(frame.shape[:2]) // 192, 1)
+        step = max(min(frame.shape[:2]) // 96, 1)
         picked = cv2.resize(frame, (-(-frame.shape[1] // step), -(-frame.shape[0] // step)),
                             interpolation=cv2.INTER_NEAREST)
         grey = cv2.cvtColor(picked, cv2.COLOR_BGR2GRAY)
