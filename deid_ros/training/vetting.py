@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ _FORETOLD = 20
 _SURELY = 0.005
 # Of so many that are nobody, the one part that hides its wearers best is kept.
 _ONE_IN = 2
+# So many refusals one after another, and no more are to be had.
+_TRIES = 200
 
 
 def silent(items: Iterable[int], title: str) -> Iterable[int]:
@@ -137,9 +140,13 @@ class Vetting:
         self._rng = np.random.default_rng(seed)
 
     def vetted(self, sex: str) -> Iterator[tuple[np.ndarray, float] | None]:
-        """Rows (mix,) of one blend after another and how much it shows of its wearers: a
-        mean cosine, the less the better. None for each that is refused."""
+        """Rows (mix,) of one blend after another, first those that the gallery has, and how
+        much each shows of its wearers: a mean cosine, the less the better. None for each
+        that is refused."""
         rows = self._pool.groups[sex]
+        for chosen in self._pool.vetted.get(sex, ()):
+            shown = self._judge(sex, chosen)
+            yield None if shown is None else (chosen, shown)
         while True:
             draws = np.array([np.sort(self._rng.choice(rows, self.mix, replace=False))
                               for _ in range(_FORETOLD)])
@@ -166,9 +173,11 @@ class Vetting:
         margins: list[float] = []
         shown: list[float] = []
         scenes = self._scenes[sex]
-        if any(scene.row in rows for scene in scenes):
+        if any(scene.row in rows for scene in scenes[:SCENES]):
             return None
         for number, scene in enumerate(scenes):
+            if scene.row in rows:
+                continue
             alike = self.alike(scene, code)
             if scene.row >= 0:
                 shown.append(float(alike[scene.row]))
@@ -190,17 +199,19 @@ class Vetting:
         draws: list[np.ndarray] = []
         for sex in self._pool.groups:
             stream = self.vetted(sex)
-            found = [self._next(stream, sex)
-                     for _ in progress(range(_ONE_IN * count), f"vetting {sex}")]
+            found: list[tuple[np.ndarray, float]] = []
+            for _ in progress(range(_ONE_IN * count), f"vetting {sex}"):
+                more = self._next(stream)
+                if more is None:  # with enough for everybody the choice is smaller, no more
+                    break
+                found.append(more)
+            if len(found) < count:
+                raise GalleryError(f"Of {_TRIES} blends of {self.mix} people of sex '{sex}' none "
+                                   "was nobody's; use a larger gallery or another mix.")
             hiding = np.argsort([shown for _, shown in found], kind="stable")[:count]
             draws += [found[i][0] for i in np.sort(hiding)]
         return replace(self.gallery, draws=np.array(draws, np.int32).reshape(-1, self.mix))
 
-    def _next(self, stream: Iterator[tuple[np.ndarray, float] | None], sex: str,
-              tries: int = 200) -> tuple[np.ndarray, float]:
-        for _ in range(tries):
-            found = next(stream)
-            if found is not None:
-                return found
-        raise GalleryError(f"Of {tries} blends of {self.mix} people of sex '{sex}' none was "
-                           "nobody's; use a larger gallery or another mix.")
+    def _next(self, stream: Iterator[tuple[np.ndarray, float] | None]) \
+            -> tuple[np.ndarray, float] | None:
+        return next((found for found in islice(stream, _TRIES) if found is not None), None)
