@@ -131,10 +131,16 @@ def _bent(source: np.ndarray, fill: np.ndarray, shift: np.ndarray,
     moved = cv2.compare(xs, 0, cv2.CMP_NE) | cv2.compare(ys, 0, cv2.CMP_NE)
     xs += np.arange(width, dtype=np.float32)
     ys += np.arange(height, dtype=np.float32)[:, None]
-    # What does not move is sampled at whole pixels, which leaves it as it is.
-    bent = cv2.remap(source, xs, ys, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    fill = cv2.remap(fill, xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return bent, fill, moved
+    bent, bent_fill = source.copy(), fill.copy()
+    x, y, width, height = cv2.boundingRect(moved)
+    if width:
+        # What does not move is sampled at whole pixels, which leaves it as it is.
+        part = slice(y, y + height), slice(x, x + width)
+        bent[part] = cv2.remap(source, xs[part], ys[part], cv2.INTER_CUBIC,
+                               borderMode=cv2.BORDER_REPLICATE)
+        bent_fill[part] = cv2.remap(fill, xs[part], ys[part], cv2.INTER_LINEAR,
+                                    borderMode=cv2.BORDER_REPLICATE)
+    return bent, bent_fill, moved
 
 
 def _with(touched: tuple[slice, slice], box: tuple[int, int, int, int]) -> tuple[slice, slice]:
