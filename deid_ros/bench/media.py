@@ -73,7 +73,7 @@ def work(source: str, target: str, preset: str | None, config: Config) -> None:
     if preset and preset not in PRESETS:
         stages["finder"] = FaceFinder(
             detector=CenterFace(threshold=options["threshold"], precision=preset,
-                                num_threads=1 if preset == "int8" else 2),
+                                num_threads=2),
             margin=options["margin"], min_surrogate_px=options["min_surrogate_px"],
             carry_frames=options["carry_frames"], extractor=options["extractor"])
     elif preset:
