@@ -28,15 +28,8 @@ class Judge(Vetting):
         super().__init__(gallery, scenes, generator=None, extractor=Extractor(), mix=3)
         self.bad = bad
 
-    def alike(self, scene, code):
-        [rows] = [r for r, c in self.codes if np.array_equal(c, code)]
-        alike = np.zeros(len(self.gallery))
-        alike[rows] = 0.1 if self.bad & set(rows.tolist()) else -0.1
-        return alike
-
-    def _judge(self, sex, rows):
-        self.codes = [(rows, self._pool.blend(sex, rows, np.ones(self.mix)))]
-        return super()._judge(sex, rows)
+    def margin(self, scene, code, rows):
+        return 0.1 if self.bad & set(rows.tolist()) else -0.1
 
 
 @pytest.fixture
@@ -74,33 +67,3 @@ def test_nobody_left_is_said(gallery):
 def test_a_folder_without_the_portraits(gallery, tmp_path):
     with pytest.raises(GalleryError, match="are needed"):
         read_scenes(gallery, tmp_path)
-
-
-def test_of_those_that_are_nobody_the_half_that_hides_best_is_kept(gallery):
-    asked = []
-
-    class Chooser(Judge):
-        def _judge(self, sex, rows):
-            shown = float((7 * len(asked)) % 5)
-            asked.append((sex, tuple(rows.tolist()), shown))
-            return shown
-
-    done = Chooser(gallery, set()).run(3)
-    kept = [tuple(rows.tolist()) for rows in done.draws]
-    expected = []
-    for sex in "MF":
-        mine = [(shown, number, rows) for number, (s, rows, shown) in enumerate(asked) if s == sex]
-        assert len(mine) == 6
-        expected += [rows for _, _, rows in sorted(sorted(mine)[:3], key=lambda row: row[1])]
-    assert kept == expected
-
-
-def test_how_much_a_blend_shows_is_the_mean_cosine_to_its_wearers(gallery):
-    judge = Judge(gallery, set())
-    wearers = [Scene(s.frame, s.face, s.mesh, row)
-               for s, row in zip(judge._scenes["M"], (30, 32, 34, 36), strict=True)]
-    judge._scenes["M"] = wearers
-    judge.alike = lambda scene, code: np.where(
-        np.arange(40) == scene.row, scene.row / 100, np.where(np.arange(40) < 30, -0.1, 0.0))
-    assert judge._judge("M", np.array([0, 2, 4])) == pytest.approx(0.33)
-    assert judge._judge("M", np.array([0, 2, 30])) is None  # a contributor wears it

@@ -31,10 +31,9 @@ remain.
 
 VET = """\
 Draw blends of a gallery's people into portraits and keep those that a recogniser takes
-for none of the people they are blended from; of these the half that hides best whose
-portraits they are. Random surrogates are drawn from them afterwards, so that no real
-person's face lands on a stranger. Takes some seconds a blend; do it once, after
-deid db build. Done again, the blends that FILE has are judged first."""
+for none of the people they are blended from. Random surrogates are drawn from them
+afterwards, so that no real person's face lands on a stranger. Takes some seconds a
+blend; do it once, after deid db build."""
 
 VET_EPILOG = """\
 example:

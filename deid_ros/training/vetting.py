@@ -1,21 +1,16 @@
-"""OFFLINE: blends that a recogniser takes for none of those they were blended from, and
-that hide who wears them.
+"""OFFLINE: blends that a recogniser takes for none of those they were blended from.
 
 Whether a surrogate will look like one of its contributors cannot be told from codes; it
 shows when the face is drawn. So blends are drawn into portraits of several people and
 judged there; those that stay nobody's are kept in the gallery, and the live path draws
 from them. Of 176 random blends in the portraits of others, 18 % were most like a
-contributor; of the half that had come out better in three portraits, none. And some hide
-their wearers better than others: how far a recogniser finds them from those in one half
-of 16 portraits and in the other half goes together (correlation 0.8 for men, 0.2 for
-women). This is said about a blend, not about who will wear it: draws stay independent.
+contributor; of the half that had come out better in three portraits, none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +26,13 @@ from deid_ros.matcher.blending import Pool
 from deid_ros.matcher.gallery import Gallery
 from deid_ros.replacer import Replacer
 
-__all__ = ["SCENES", "WEARERS", "Scene", "Vetting", "read_scenes"]
+__all__ = ["SCENES", "Scene", "Vetting", "read_scenes"]
 
 #: What a progress bar wraps: an iterable and its title.
 Progress = Callable[[Iterable[int], str], Iterable[int]]
 
-#: Portraits of each sex in which a blend is judged: in the first four for whom it is taken,
-#: in all for how well it hides who wears it.
-SCENES, WEARERS = 4, 10
+#: Portraits of each sex in which a blend is judged.
+SCENES = 4
 
 # A contributor's cosine stays below the most alike other one's by so much, on average.
 _CLEAR = 0.022
@@ -46,10 +40,6 @@ _CLEAR = 0.022
 _FORETOLD = 20
 # In one portrait it may come as near as this.
 _SURELY = 0.005
-# Of so many that are nobody, the one part that hides its wearers best is kept.
-_ONE_IN = 2
-# So many refusals one after another, and no more are to be had.
-_TRIES = 200
 
 
 def silent(items: Iterable[int], title: str) -> Iterable[int]:
@@ -72,7 +62,7 @@ class Scene:
 
 
 def read_scenes(gallery: Gallery, folder: Path, *, seed: int = 0) -> dict[str, list[Scene]]:
-    """Sex -> ``WEARERS`` portraits of usable people of the gallery.
+    """Sex -> ``SCENES`` portraits of usable people of the gallery.
 
     Raises:
         GalleryError: the folder lacks their portraits, or shows no faces.
@@ -88,11 +78,11 @@ def read_scenes(gallery: Gallery, folder: Path, *, seed: int = 0) -> dict[str, l
         for row in rng.permutation(rows).tolist():
             scene = _scene(files.get(str(gallery.ids[row])), row, detector, mesh)
             found += [scene] if scene else []
-            if len(found) == WEARERS:
+            if len(found) == SCENES:
                 break
-        if len(found) < WEARERS:
+        if len(found) < SCENES:
             raise GalleryError(f"{folder} has {len(found)} portraits of usable people of sex "
-                               f"'{sex}' of the gallery, {WEARERS} are needed; give the folder "
+                               f"'{sex}' of the gallery, {SCENES} are needed; give the folder "
                                "that the gallery was built from.")
         scenes[sex] = found
     return scenes
@@ -139,24 +129,18 @@ class Vetting:
         self._replacer = Replacer()
         self._rng = np.random.default_rng(seed)
 
-    def vetted(self, sex: str) -> Iterator[tuple[np.ndarray, float] | None]:
-        """Rows (mix,) of one blend after another, first those that the gallery has, and how
-        much each shows of its wearers: a mean cosine, the less the better. None for each
-        that is refused."""
+    def vetted(self, sex: str) -> Iterator[np.ndarray | None]:
+        """Rows (mix,) of one blend after another; None for each that is refused."""
         rows = self._pool.groups[sex]
-        for chosen in self._pool.vetted.get(sex, ()):
-            shown = self._judge(sex, chosen)
-            yield None if shown is None else (chosen, shown)
         while True:
             draws = np.array([np.sort(self._rng.choice(rows, self.mix, replace=False))
                               for _ in range(_FORETOLD)])
             codes = self._pool.blend(sex, draws, np.ones(draws.shape))
             chosen = draws[self._pool.scores(codes, draws, sex).argmax()]
-            shown = self._judge(sex, chosen)
-            yield None if shown is None else (chosen, shown)
+            yield chosen if self._is_nobody(sex, chosen) else None
 
-    def alike(self, scene: Scene, code: np.ndarray) -> np.ndarray:
-        """Cosines (n,) of a portrait with the face of ``code`` to everybody of the gallery."""
+    def margin(self, scene: Scene, code: np.ndarray, rows: np.ndarray) -> float:
+        """Cosine to the most alike contributor less that to the most alike other person."""
         match = np.zeros(1, match_dtype(len(code)))
         match["track_id"], match["code"] = 1, code
         self._generator.reset()
@@ -165,30 +149,20 @@ class Vetting:
         box = np.stack([scene.face[name] for name in ("x_offset", "y_offset", "width", "height")],
                        axis=-1)
         chips = cut_chips(made.frame, box, scene.mesh[None], self._extractor.name)
-        return self.gallery.embeddings @ self._extractor.embed(chips)[0]
+        alike = self.gallery.embeddings @ self._extractor.embed(chips)[0]
+        alike[scene.row] = -1
+        return float(alike[rows].max() - np.delete(alike, rows).max())
 
-    def _judge(self, sex: str, rows: np.ndarray) -> float | None:
-        """The mean cosine to those who wear a blend; None where it is not nobody."""
+    def _is_nobody(self, sex: str, rows: np.ndarray) -> bool:
         code = self._pool.blend(sex, rows, np.ones(self.mix))
         margins: list[float] = []
-        shown: list[float] = []
-        scenes = self._scenes[sex]
-        if any(scene.row in rows for scene in scenes[:SCENES]):
-            return None
-        for number, scene in enumerate(scenes):
+        for scene in self._scenes[sex]:
             if scene.row in rows:
-                continue
-            alike = self.alike(scene, code)
-            if scene.row >= 0:
-                shown.append(float(alike[scene.row]))
-                alike[scene.row] = -1
-            if number < SCENES:
-                margins.append(float(alike[rows].max() - np.delete(alike, rows).max()))
-                if margins[-1] > -_SURELY:
-                    return None
-                if len(margins) == SCENES and np.mean(margins) > -_CLEAR:
-                    return None
-        return float(np.mean(shown)) if shown else 0.0
+                return False
+            margins.append(self.margin(scene, code, rows))
+            if margins[-1] > -_SURELY:
+                return False
+        return float(np.mean(margins)) <= -_CLEAR
 
     def run(self, count: int, *, progress: Progress = silent) -> Gallery:
         """The gallery with ``count`` vetted blends of each sex that can have them.
@@ -199,19 +173,15 @@ class Vetting:
         draws: list[np.ndarray] = []
         for sex in self._pool.groups:
             stream = self.vetted(sex)
-            found: list[tuple[np.ndarray, float]] = []
-            for _ in progress(range(_ONE_IN * count), f"vetting {sex}"):
-                more = self._next(stream)
-                if more is None:  # with enough for everybody the choice is smaller, no more
-                    break
-                found.append(more)
-            if len(found) < count:
-                raise GalleryError(f"Of {_TRIES} blends of {self.mix} people of sex '{sex}' none "
-                                   "was nobody's; use a larger gallery or another mix.")
-            hiding = np.argsort([shown for _, shown in found], kind="stable")[:count]
-            draws += [found[i][0] for i in np.sort(hiding)]
+            for _ in progress(range(count), f"vetting {sex}"):
+                draws.append(self._next(stream, sex))
         return replace(self.gallery, draws=np.array(draws, np.int32).reshape(-1, self.mix))
 
-    def _next(self, stream: Iterator[tuple[np.ndarray, float] | None]) \
-            -> tuple[np.ndarray, float] | None:
-        return next((found for found in islice(stream, _TRIES) if found is not None), None)
+    def _next(self, stream: Iterator[np.ndarray | None], sex: str, tries: int = 200) -> np.ndarray:
+        for _ in range(tries):
+            rows = next(stream)
+            if rows is not None:
+                return rows
+        raise GalleryError(f"Of {tries} blends of {self.mix} people of sex '{sex}' none was "
+                           "nobody's; use a larger gallery or another mix.")
+
