@@ -28,8 +28,10 @@ __all__ = [
 #: What a detector answers: one row per face found in one frame.
 #: ``box`` x, y, width, height (px); ``score`` in 0..1; ``angle`` the in-plane
 #: rotation of the face in degrees where the detector knows it (clockwise in the
-#: image, 0 = upright), else 0.
-DETECTION = np.dtype([("box", "<f4", 4), ("score", "<f4"), ("angle", "<f4")])
+#: image, 0 = upright), else 0; ``yaw`` roughly how far it is turned, as ``FACE['yaw']``,
+#: where the detector knows it, else 0; ``turned`` quarter turns of the frame when it was seen.
+DETECTION = np.dtype([("box", "<f4", 4), ("score", "<f4"), ("angle", "<f4"), ("yaw", "<f4"),
+                      ("turned", "u1")])
 
 #: The expression as a few numbers that carry no identity, in this order.
 #: Each is a length divided by the distance between the outer eye corners,

@@ -72,7 +72,7 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
             float, "Least score of a detection; lower covers more, also what is no face",
             minimum=0.0, maximum=1.0, live=True),
         "margin": Parameter(
-            float, "The covered box grows by this part of its size, and 2 px, on every side",
+            float, "The covered box grows by this part of its size, and a px, on every side",
             minimum=0.0, maximum=2.0, live=True),
         "cover": Parameter(
             str, "What the covered box holds; head: hair, ears and chin too, where an "

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from deid_ros.config import Config, as_list, defaults, file_of
-from deid_ros.errors import DeidError, DetectorError, FrameError
+from deid_ros.errors import DeidError, DetectorError
 from deid_ros.faces import empty_faces
-from deid_ros.replacer import Replaced, Replacer, cover_solid
+from deid_ros.release import covered_for_sure
+from deid_ros.replacer import Replaced, Replacer
 
 __all__ = ["STAGES", "Pipeline", "Processed", "models_of"]
 
@@ -85,14 +86,13 @@ class Pipeline:
     def finder(self) -> Any:
         """Detector, landmarks, tracker and chips: a ``FaceFinder``."""
         if self._finder is None:
-            from deid_ros.detector import FaceFinder, create_searcher
+            from deid_ros.detector import FaceFinder, Searcher
             from deid_ros.detector.mesh import FaceMesh
 
             options = self.config["detector"]
             if self._detector is None:
-                self._detector = create_searcher(as_list(options["detector"]),
-                                                 preset=options["preset"],
-                                                 threshold=options["threshold"])
+                self._detector = Searcher(as_list(options["detector"]), preset=options["preset"],
+                                          threshold=options["threshold"])
                 self._mesh = self._mesh or FaceMesh()
                 self._fine = self._fine or FaceMesh(kind="fine")
             self._finder = FaceFinder(
@@ -186,7 +186,8 @@ class Pipeline:
 
         Raises:
             FrameError: ``frame`` is no such array.
-            DetectorError: detection failed; the frame must not be used.
+            DetectorError, ReplacerError: it must not be used: detection failed, or a face is
+                not covered.
         """
         found, detector_ms = self.find(frame, stamp_ns=stamp_ns)
         return self.cover(frame, found, stamp_ns=stamp_ns, detector_ms=detector_ms)
@@ -199,6 +200,7 @@ class Pipeline:
 
         Raises:
             FrameError: ``frame`` is no BGR uint8 array.
+            ReplacerError: a face is not covered, flat neither; the frame must not be used.
         """
         clock = _Clock()
         clock.timings["detector"] = detector_ms
@@ -276,13 +278,11 @@ class Pipeline:
 
     def _replace(self, frame: np.ndarray, faces: np.ndarray, surrogates: np.ndarray | None,
                  problems: list[str]) -> Replaced:
-        try:
+        if not len(faces):
             return self.replacer.apply(frame, faces, surrogates)
-        except FrameError:
-            raise
-        except Exception as error:
-            self._failed("replacer", error, problems)
-            return cover_solid(frame, faces)
+        return covered_for_sure(frame, faces,
+                                lambda: self.replacer.apply(frame, faces, surrogates),
+                                lambda error: self._failed("replacer", error, problems))
 
     def _failed(self, stage: str, error: Exception, problems: list[str]) -> None:
         self.failures[stage] += 1
@@ -300,7 +300,7 @@ def models_of(config: Config) -> list[str]:
     preset = PRESETS[config["detector"]["preset"]]
     if "centerface" in searched:
         names.append(PRECISIONS[preset.precision])
-    if "ssd" in searched or "ssd" in preset.beside:
+    if "ssd" in searched:
         names.append("blazeface_full_range")
     if config["replacer"]["replace"] == "surrogate":
         names += ["dlib_resnet", "dlib_five_points"]

@@ -63,6 +63,9 @@ class FakeFinder:
 
     renew_chips = reset
 
+    def adjust(self, **options) -> None:
+        self.adjusted = options
+
     def find(self, frame: np.ndarray, *, stamp_ns: int = 0) -> SimpleNamespace:
         red = (frame[..., 2] > 200) & (frame[..., 1] < 80)
         found = []

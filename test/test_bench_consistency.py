@@ -45,12 +45,12 @@ def test_share_of_a_mask():
 
 def test_every_third_detection_is_forgotten():
     class Always:
-        def detect(self, frame, *, known=None):
+        def search(self, frame):
             return np.zeros(2, DETECTION)
 
     detector = Always()
     _forget_every(detector, 3)
-    assert [len(detector.detect(None, known=None)) for _ in range(7)] == [2, 2, 0, 2, 2, 0, 2]
+    assert [len(detector.search(None)) for _ in range(7)] == [2, 2, 0, 2, 2, 0, 2]
 
 
 def test_flow_is_the_motion_of_what_is_behind():
@@ -90,8 +90,8 @@ def test_a_covered_head_is_never_bare(clip, tmp_path, options):
 
 
 def test_a_bare_head_is_noticed(clip, tmp_path, monkeypatch):
-    monkeypatch.setattr("deid_ros.detector.searcher.Searcher.detect",
-                        lambda self, frame, known=None: np.zeros(0, DETECTION))
+    monkeypatch.setattr("deid_ros.detector.searcher.Searcher.search",
+                        lambda self, frame: np.zeros(0, DETECTION))
     sheet = tmp_path / "sheet.png"
     result = bench(clip, tmp_path, "--sheet", str(sheet))
     assert result["uncovered"]["centerface"] == 10

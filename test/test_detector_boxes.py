@@ -13,9 +13,9 @@ from deid_ros.detector.boxes import (
     suppress,
     unite,
 )
-from deid_ros.detector.onnx_wire import free_input_size
 from deid_ros.detector.runtime import fit_box
 from deid_ros.errors import ModelError
+from deid_ros.inference import free_input_size
 
 NONE = np.zeros((0, 4))
 A, B = [0, 0, 10, 10], [5, 0, 10, 10]

@@ -57,7 +57,7 @@ def test_the_same_chip_wherever_the_face_is(astronaut, mesh, extractor, scale, a
 def test_eyes_lie_where_the_extractor_wants_them(astronaut, mesh):
     import dlib
 
-    from deid_ros.detector.runtime import model_path
+    from deid_ros.resources import model_path
     chip = cut_chips(astronaut, BOX[None], mesh[None], "dlib_resnet")[0]
     predictor = dlib.shape_predictor(str(model_path("dlib_five_points")))
     shape = predictor(np.ascontiguousarray(chip[:, :, ::-1]), dlib.rectangle(22, 22, 128, 128))

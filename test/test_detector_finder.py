@@ -21,7 +21,8 @@ class Scripted:
     name = "scripted"
 
     def __init__(self, inner, drop=lambda call: False):
-        self.inner, self.drop, self.calls = inner, drop, -1
+        # The first call is the finder's own, to warm up.
+        self.inner, self.drop, self.calls = inner, drop, -2
 
     def detect(self, frame):
         self.calls += 1
@@ -127,15 +128,16 @@ def test_a_moving_face_is_always_covered_whatever_the_detector_misses(make, astr
         assert ((points >= [bx, by]) & (points <= [bx + bw, by + bh])).all(), t
 
 
-def test_an_unseen_face_is_carried_untrusted_and_ends(make, astronaut):
+def test_an_unseen_face_is_carried_and_ends(make, astronaut):
     empty = astronaut.copy()
     empty[20:260, 110:340] = 127                      # the face is gone from the image
     finder = make()
     first = finder.find(astronaut)
-    for _ in range(6):
+    for t in range(6):
         found = finder.find(empty)
         assert found.faces["carried"].tolist() == [1]
-        assert found.faces["trusted"].tolist() == [0]
+        # A blink is no reason to change what covers it.
+        assert found.faces["trusted"].tolist() == [int(t < 4)]
     assert boxes_of(found.faces)[0, 2] >= boxes_of(first.faces)[0, 2] * 0.9
     assert len(finder.find(empty).faces) == 0
 

@@ -84,14 +84,3 @@ def test_what_the_fine_mesh_does_not_believe_is_not_taken(belief):
     for _ in range(3):
         assert np.array_equal(refiner.refine(FRAME, [one], quick[None], np.ones(1))[0], quick)
     assert net.looks == 1
-
-
-def test_on_busy_frames_those_who_can_wait_do():
-    net, one, quick = Fine(mesh_at(200)), track(1), mesh_at(200)
-    refiner = Refiner(every=2, mesh=net)
-    looks = []
-    for busy in (True, True, True, False, True, True, True, True, True):
-        refiner.refine(FRAME, [one], quick[None], np.ones(1), busy=busy)
-        looks.append(net.looks)
-    # The first at once, then on the frame that is not busy, then after twice the time.
-    assert looks == [1, 1, 1, 2, 2, 2, 2, 3, 3]

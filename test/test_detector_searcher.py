@@ -1,4 +1,4 @@
-"""Searching by a preset: small, turned and weak faces, turns, tiles, memory."""
+"""Searching by a preset: small and turned faces, passes, tiles, several back ends."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from deid_ros.detector import PRESETS, FaceFinder, Searcher, create_searcher
+from deid_ros.detector import PRESETS, Detector, FaceFinder, Searcher, create_detector
 from deid_ros.detector.boxes import iou, make_detections
-from deid_ros.detector.searcher import _CELL, _back, _strongest, _tiles, _unturn
+from deid_ros.detector.searcher import _cut_off, _strongest, _tiles, _unturn
 from deid_ros.errors import DetectorError, FrameError
 from deid_ros.faces import DETECTION, boxes_of
 from deid_ros.parameters import PARAMETERS
@@ -71,16 +71,44 @@ def test_a_pass_is_a_part_of_640_px_and_never_enlarges(balanced):
         balanced.reset(turn=1)
         steps = balanced._passes(np.zeros((*shape, 3), np.uint8))
         seen.append([round(scale * max(shape)) for scale, turn, _ in steps[:2]])
-    assert seen == [[416, 256], [320, 256], [416, 256]]
+    assert seen == [[640, 256], [320, 256], [640, 256]]
 
 
-def test_the_first_frame_is_turned_all_round_and_no_later_one_is_costly_twice(balanced):
-    def cost(step):
-        return min(step.scale, 1.0) ** 2
-
+def test_a_picture_is_searched_turned_all_round(balanced):
     assert {step.turn for step in balanced.preset.first} == {0, 1, 2, 3}
-    for passes in balanced.preset.cycle:
-        assert sum(cost(step) for step in passes) <= 1.0
+    assert {step.turn for passes in balanced.preset.cycle for step in passes} == {0, 1, 2, 3}
+
+
+class Listed:
+    """A back end that answers with the rows it was given."""
+
+    name = "listed"
+
+    def __init__(self, boxes, scores):
+        self.rows = make_detections(np.array(boxes, float), scores)
+
+    def detect(self, frame):
+        return self.rows.copy()
+
+
+def test_several_back_ends_are_one_searcher(astronaut):
+    both = create_detector(["ssd", "viola_jones"])
+    assert isinstance(both, Searcher) and both.name == "ssd+viola_jones"
+    assert isinstance(create_detector("ssd"), Detector)
+    one, other = Listed([[10, 10, 30, 40]], [0.9]), Listed([[12, 12, 30, 40], [80, 10, 20, 20]],
+                                                          [0.5, 0.2])
+    searcher = Searcher([one, other], preset=None)
+    assert searcher.name == "listed+listed"
+    found = searcher.search(astronaut)
+    np.testing.assert_allclose(found["box"], [[10, 10, 32, 42], [80, 10, 20, 20]])
+    assert len(searcher.detect(astronaut)) == 1         # 0.2 is less than a face
+
+
+def test_weak_answers_are_for_who_asks_for_them(astronaut):
+    searcher = Searcher("centerface", preset="fast")
+    weak = Listed([[10, 10, 30, 40], [80, 10, 20, 20]], [0.31, 0.1])
+    searcher._passing = weak
+    assert len(searcher.detect(astronaut)) == 1 and len(searcher.search(astronaut)) == 2
 
 
 def test_refusals(balanced):
@@ -98,12 +126,8 @@ def test_presets_are_the_parameters_choices():
     assert tuple(PRESETS) == PARAMETERS["detector"]["preset"].choices
 
 
-def test_without_a_preset_a_plain_back_end():
-    assert create_searcher("ssd", preset=None).name == "ssd"
-
-
-@pytest.mark.parametrize("pixels", [18, 24])
-def test_a_small_face_gets_a_second_look(balanced, astronaut, pixels):
+@pytest.mark.parametrize("pixels", [20, 24])
+def test_small_faces(balanced, astronaut, pixels):
     frame, box = scene(astronaut, pixels)
     balanced.reset(turn=0)
     found = balanced.detect(frame)
@@ -126,42 +150,6 @@ def test_turned_faces_are_found_within_the_cycle_upright_again(balanced, astrona
     assert len(angles) and np.abs(off).min() < 15
 
 
-def test_a_weak_answer_is_believed_where_a_track_is(balanced, astronaut):
-    class Weak:
-        calls = 0
-
-        def detect(self, image):
-            Weak.calls += 1
-            return make_detections(np.array([[20.0, 20, 30, 40]]), [0.1])
-
-    searcher = Searcher("centerface")
-    searcher._main = Weak()
-    frame = np.zeros((120, 160, 3), np.uint8)
-    searcher.reset(turn=0)
-    assert len(searcher.detect(frame)) == 0 and Weak.calls == 2      # looked again, refused
-    searcher.reset(turn=0)
-    Weak.calls = 0
-    assert len(searcher.detect(frame, known=np.array([[18.0, 22, 30, 40]]))) == 1
-    assert Weak.calls == 1
-
-
-def test_a_refused_place_is_left_alone_for_a_while():
-    class Weak:
-        looks = 0
-
-        def detect(self, image):
-            Weak.looks += image.shape[0] < 120
-            return make_detections(np.array([[70.0, 60, 30, 40]]), [0.1])
-
-    searcher = Searcher("centerface", preset="fast")
-    searcher._main, searcher._others = Weak(), []
-    frame = np.zeros((240, 320, 3), np.uint8)
-    for _ in range(12):
-        searcher.detect(frame)
-    assert 2 <= Weak.looks <= 3
-    assert len(searcher._refused) <= 2
-
-
 @pytest.mark.parametrize("turn", [1, 2, 3])
 def test_unturning(turn):
     image = np.zeros((50, 80), np.uint8)
@@ -174,11 +162,21 @@ def test_unturning(turn):
     assert _unturn(np.zeros(0, DETECTION), turn, image.shape).shape == (0,)
 
 
-def test_back_from_a_turned_cell():
-    row = make_detections(np.array([[0.0, 0, 20, 30]]), [0.9], 5.0)[0]
-    back = _back(row, np.array([4.0, 0.0]), np.array([100.0, 50.0, 2.0 * _CELL, 90.0]))
-    np.testing.assert_allclose(back["box"], [70, 38, 60, 40], atol=1e-4)   # right became down
-    assert back["angle"] == pytest.approx(95)
+def test_half_a_face_at_a_tiles_border_is_none():
+    shape, part = (480, 640, 3), (0, 480, 320, 640)
+    boxes = np.array([[320.0, 100, 30, 60], [330, 100, 50, 60], [600, 100, 40, 60],
+                      [400, 0, 40, 60]])
+    assert _cut_off(boxes, part, shape).tolist() == [True, False, False, False]
+    assert not _cut_off(boxes, (0, 480, 0, 640), shape).any()
+    assert _cut_off(boxes[:0], part, shape).shape == (0,)
+
+
+def test_the_pass_that_saw_a_face_upright_places_it():
+    rows = make_detections(np.array([[0, 0, 10, 10], [1, 0, 10, 10.]]), [0.9, 0.8])
+    rows["turned"] = 1, 0
+    assert _strongest(rows)["turned"].tolist() == [0]
+    rows["angle"] = -80, -60        # it lies on its side: the turned pass saw it upright
+    assert _strongest(rows)["turned"].tolist() == [1]
 
 
 def test_strongest():
@@ -236,33 +234,3 @@ def test_cover_head_takes_in_the_hair(astronaut):
         FaceFinder(cover="body", **options)
 
 
-def test_the_mesh_confirms_what_a_second_look_does_not(astronaut):
-    class Once:
-        def detect(self, image):
-            rows = np.array([FACE, [300.0, 380, 90, 100]])
-            return make_detections(rows, [0.2, 0.2])[:2 if image.shape[0] == 512 else 0]
-
-    searcher = Searcher("centerface")
-    searcher._main = Once()
-    searcher.reset(turn=0)
-    found = searcher.detect(astronaut)
-    assert len(found) == 1 and iou(found["box"], FACE)[0, 0] > 0.9
-    assert found["score"][0] == pytest.approx(searcher.threshold)
-
-
-def test_what_lies_half_beside_a_face_clearly_seen_is_no_face_held():
-    from deid_ros.detector.searcher import _held
-    known = np.array([[178.0, 72, 59, 73], [400, 100, 50, 60]])
-    clear = np.array([[182.0, 70, 61, 75]])
-    weak = np.array([[157.0, 57, 63, 107], [402, 101, 50, 60], [10, 10, 50, 60]])
-    assert _held(weak, clear, known).tolist() == [False, True, False]
-    assert _held(weak, clear[:0], known).tolist() == [True, True, False]
-    assert _held(weak[:0], clear, known).tolist() == []
-    assert not _held(weak, clear, known[:0]).any() and not _held(weak, clear, None).any()
-
-
-def test_frames_of_a_cycle_that_cost_least():
-    balanced, fast = PRESETS["balanced"], PRESETS["fast"]
-    assert [balanced.light(turn) for turn in range(7)] == [
-        False, False, True, False, True, False, False]
-    assert fast.light(0) and fast.light(1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import cv2
 import numpy as np
 import pytest
@@ -216,3 +219,23 @@ def test_smoother_survives_a_face_of_no_size():
     smoother = MeshSmoother()
     for _ in range(3):
         assert np.isfinite(smoother(np.zeros((468, 3)), 0.0)).all()
+
+
+def test_the_best_pair_comes_first():
+    tracker = Tracker(carry_frames=5)
+    step(tracker, [[100, 100, 40, 40], [130, 100, 40, 40]])
+    # The second box is nearer to the second track than the first is.
+    assert tracker.match(np.array([[118.0, 100, 40, 40], [131, 100, 40, 40]])).tolist() == [0, 1]
+    # Weak answers only where they overlap, and only with tracks that have no box yet.
+    far = np.array([[152.0, 100, 40, 40]])
+    assert tracker.match(far).tolist() == [1]
+    assert tracker.match(far, overlap=0.3).tolist() == [-1]
+    assert tracker.match(np.array([[131.0, 100, 40, 40]]), taken=np.array([1]),
+                         overlap=0.1).tolist() == [0]
+
+
+def test_the_live_nodes_start_without_scipy():
+    """Its import takes longer than all else that the detector imports."""
+    code = ("import sys, deid_ros.detector, deid_ros.matcher, deid_ros.generator, "
+            "deid_ros.extractor, deid_ros.replacer; sys.exit('scipy' in sys.modules)")
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

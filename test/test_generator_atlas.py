@@ -48,7 +48,7 @@ def test_a_portrait_renders_back_to_itself(astronaut):
     mesh_of = pytest.importorskip("deid_ros.detector").FaceMesh().locate
     from deid_ros.faces import DETECTION
 
-    box = np.array([((170, 60, 110, 140), 0.9, 0)], DETECTION)
+    box = np.array([((170, 60, 110, 140), 0.9, 0, 0, 0)], DETECTION)
     mesh = mesh_of(astronaut, box)[0][0]
     drawn = atlas.render(atlas.unwrap(astronaut, mesh), geometry.with_skirt(mesh), 512)
     inner = cv2.erode(drawn[..., 3], np.ones((9, 9))) > 0

@@ -68,7 +68,7 @@ def test_parameters_change_while_it_runs(context, matchers):
     finder = cores["detector"]["finder"]
     with running(context, cores) as (graph, probe):
         assert set_all(probe, "detector", margin=0.4, min_surrogate_px=30).successful
-        assert finder.margin == 0.4 and finder.min_surrogate_px == 30
+        assert finder.adjusted == {"margin": 0.4, "min_surrogate_px": 30}
         assert graph.node("detector").options["margin"] == 0.4
         probe.send(scene(0), STEP)
         assert wait(lambda: graph.node("generator").health.values().get("matches") == 1)

@@ -151,11 +151,11 @@ def test_a_replacer_that_covers_nothing_is_found_out(context, mask):
         assert graph.node("replacer").health.values()["faces.solid"] == 8
 
 
-def test_when_nothing_can_cover_the_frame_is_withheld(context):
+def test_when_nothing_can_cover_the_frame_is_withheld(context, monkeypatch):
+    monkeypatch.setattr("deid_ros.release.last_look.cover_solid", Fault(lambda: None))
     cores = fake_cores()
     cores["replacer"]["replacer"] = LyingReplacer(0)
     with running(context, cores) as (graph, probe):
-        graph.node("replacer")._cover_solid = Fault(lambda: None)
         send(probe, 0, 8)
         assert settled(graph, 8)
         assert not probe.images

@@ -31,11 +31,11 @@ from deid_ros.config import defaults, load  # noqa: E402
 from deid_ros.errors import ConfigError, MediaError  # noqa: E402
 from deid_ros.faces import empty_faces  # noqa: E402
 from deid_ros.parameters import BUILTIN, PARAMETERS  # noqa: E402
+from deid_ros.release import check_covered  # noqa: E402
 from deid_ros.ros.camera import CameraInfos, info_topic  # noqa: E402
 from deid_ros.ros.graph import NODES  # noqa: E402
 from deid_ros.ros.health import Health, Histogram  # noqa: E402
 from deid_ros.ros.markers import outlines  # noqa: E402
-from deid_ros.ros.proof import check_covered  # noqa: E402
 from deid_ros.ros.runtime import Runner  # noqa: E402
 from deid_ros.ros.sources import open_source, pan_and_zoom  # noqa: E402
 from deid_ros.ros.summary import Summary  # noqa: E402

@@ -1,358 +1,247 @@
-"""Composed scenes whose faces are known exactly: heads pasted over face-free textures.
-
-A head comes from a portrait: the face mesh says where its face is, a soft ellipse
-around the mesh cuts it out with its hair. Turned heads are drawn from the portrait's
-own mesh (texture unwrapped, rendered at another yaw) in front of an ellipse of hair.
-Backgrounds are textures that hold no face: bricks, grass, gravel, noise, gradients.
-Everything follows from a seed.
-"""
+"""``deid bench scenes``: what becomes of real clips whose faces are labelled."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import argparse
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import cv2
-import numpy as np
+from deid_ros.bench.machine import Usage, machine_line
+from deid_ros.config import Config
+from deid_ros.errors import ConfigError, DeidError
 
-from deid_ros import geometry
-from deid_ros.bench.scene import texture
-from deid_ros.errors import MediaError
-from deid_ros.generator import atlas
-from deid_ros.tables import read_table
+__all__ = ["DESCRIPTION", "EXAMPLES", "HELP", "PARAMETERS", "add_options", "measure", "text"]
 
-__all__ = ["BACKGROUNDS", "Head", "Look", "Scene", "background", "compose", "film", "load_heads",
-           "portraits", "turned"]
+HELP = "real clips with labelled faces: recall, false covers, size of covers, looks"
 
-#: Face-free textures by name.
-BACKGROUNDS = ("brick", "grass", "gravel", "noise", "gradient", "clutter")
+DESCRIPTION = """\
+Make labelled clips anonymous with each preset, as deid run does, and measure what came out:
+recall (faces of which nine tenths of the inner box are covered), false covers a frame and
+the part of the picture they take, the area covered in times the labels' own (on average,
+and for the worst face of more than 24 px), faces with a surrogate, changes between
+surrogate and flat per 100 frames, and sharpness, contrast and colour of surrogates against
+the face they replace. Beside them the boxes of one plain CenterFace pass a frame, and those
+of the tool deface where its command is there. LABELS is a JSON file: clip -> {"faces": a
+list of boxes [x, y, width, height] for each frame, "ignore": the same for what may be
+covered or not}."""
 
-_IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-_JAW = geometry.MESH_TO_IBUG68[:17]
-# The ellipse of a head around the box of its mesh: half axes in parts of the box,
-# and how far its middle lies above that of the box.
-_AXES, _LIFT = (0.66, 0.76), 0.14
-_SOFT = 0.12          # part of the ellipse's radius over which it fades
-_RENDER = 320         # px, side of the picture a turned head is drawn in
-_APART = 1.9          # box sizes that faces of one scene keep from each other
-_DRIFT = 0.04         # jaw widths that a face of a film moves from frame to frame
+EXAMPLES = """\
+examples:
+  deid bench scenes clips/ --labels labels.json
+                                     every clip of the labels, every preset
+  deid bench scenes clips/ --labels labels.json --presets balanced --worst worst.png
+                                     one preset, and a picture of its worst frames
+"""
 
+PARAMETERS = (("detector", "detector"), ("detector", "threshold"), ("detector", "margin"),
+              ("matcher", "key"), ("replacer", "replace"))
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A head cut out of a picture.
-
-    ``pixels`` float32 (h, w, 4): BGR 0..255 and alpha 0..1; ``box`` the mesh's x, y,
-    width, height (px of ``pixels``); ``jaw`` the width of the jaw line (px);
-    ``mesh`` float32 (468, 3) px; ``yaw`` degrees by which it was turned.
-    """
-
-    pixels: np.ndarray
-    box: np.ndarray
-    jaw: float
-    mesh: np.ndarray
-    yaw: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How the faces of a scene look.
-
-    ``jaw`` width of the jaw line in px (of the head before it was turned); ``roll``
-    degrees clockwise, either sign at random; ``light`` factor on all brightness;
-    ``blur`` Gaussian sigma in jaw widths; ``noise`` sigma in grey levels; ``hidden``
-    what is covered: '', 'eyes', 'mouth', 'side'; ``cut`` part of the face beyond the
-    frame's edge.
-    """
-
-    jaw: float
-    roll: float = 0.0
-    light: float = 1.0
-    blur: float = 0.0
-    noise: float = 2.0
-    hidden: str = ""
-    cut: float = 0.0
+_PLAIN = "plain CenterFace"
+_DEFACE = "deface"
+_DEFACE_GROWS = 1.3        # its covers, in times its boxes' sides
+# Runs in deface's own environment; prints a line of boxes for each frame.
+_DEFACE_CODE = """\
+import json, sys, imageio.v2
+from deface.centerface import CenterFace
+network = CenterFace(backend="opencv")
+for path in sys.argv[1:]:
+    for frame in imageio.v2.get_reader(path):
+        print(json.dumps([[float(v) for v in row[:4]]
+                          for row in network(frame, threshold=0.2)[0]]), flush=True)
+    print("end", flush=True)
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """``frame`` BGR uint8 (H, W, 3); ``boxes`` float64 (N, 4), the part within the
-    frame of the box of each face's mesh (px)."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What is measured."""
+    parser.add_argument("clips", type=Path, metavar="CLIPS", help="folder of the clips")
+    parser.add_argument("--labels", type=Path, required=True, metavar="FILE",
+                        help="JSON with the boxes of their faces")
+    parser.add_argument("--presets", nargs="+", metavar="NAME", help="[all]")
+    parser.add_argument("--names", nargs="+", metavar="CLIP",
+                        help="only these clips [those of the labels that are in the folder]")
+    parser.add_argument("--deface", metavar="FILE", help="deface's command [the one on the PATH]")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER",
+                        help="leave the outputs here, a folder for each preset")
+    parser.add_argument("--worst", type=Path, metavar="FILE",
+                        help="draw the worst frames, with labels (green) and covers: orange "
+                             "where a surrogate covers, red where flat")
 
-    frame: np.ndarray
-    boxes: np.ndarray
 
+def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
+    """Run the bench.
 
-def load_heads(folder: Path | None = None, *, table: Path | None = None, split: str = "",
-               count: int = 24, seed: int = 0) -> list[Head]:
-    """Heads of the portraits of a folder, or that of scikit-image's astronaut.
-
-    Args:
-        folder: pictures with one face each.
-        table: CSV with the columns ``id`` (file name without its end) and ``split``.
-        split: only people of this split of the table.
-        count: heads at most, picked at random.
-        seed: of the choice.
+    Returns:
+        ``subjects``: preset, or tool that only finds boxes -> clip, or 'all' -> the measures
+        of ``scene_measures.summarise``; ``cpu_ms`` a frame for each preset; ``machine``.
 
     Raises:
-        MediaError: no picture with a face that can be used.
+        DeidError: clips or labels cannot be read, an unknown preset.
     """
-    from deid_ros.detector import FaceMesh, create_detector
+    from deid_ros.bench.worst_frames import WorstFrames
+    from deid_ros.detector import PRESETS
 
-    detector, mesher = create_detector(["centerface"]), FaceMesh()
-    heads = []
-    for picture in _pictures(folder, table, split, seed):
-        image = picture() if callable(picture) else cv2.imread(str(picture))
-        if image is None:
-            continue
-        # Room for hair at the rim, and for faces that fill the picture.
-        image = cv2.copyMakeBorder(image, *[max(image.shape[:2]) // 5] * 4, cv2.BORDER_REPLICATE)
-        found = detector.detect(image)
-        if len(found):
-            meshes, confidence = mesher.locate(image, found[:1])
-            if confidence[0] > 0.7:
-                heads.append(_cut_out(image, meshes[0]))
-        if len(heads) == count:
-            break
-    if not heads:
-        raise MediaError(f"There is no portrait with a face in {folder}; give a folder of "
-                         "pictures with one face each.")
-    return heads
-
-
-def _pictures(folder: Path | None, table: Path | None, split: str, seed: int) -> list:
-    if folder is None:
-        return [_astronaut]
-    return portraits(folder, table=table, split=split, seed=seed)
-
-
-def portraits(folder: Path, *, table: Path | None = None, split: str = "",
-              seed: int = 0) -> list[Path]:
-    """The pictures of a folder, or of the people of a table, in random order.
-
-    Raises:
-        MediaError: there is no such folder, or the table lacks its columns.
-    """
-    if not folder.is_dir():
-        raise MediaError(f"{folder} is no folder; give a folder of portraits.")
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in _IMAGES)
-    if table is not None:
-        rows = read_table(table, ["id"] + ["split"] * bool(split), error=MediaError)
-        known = {row["id"] for row in rows if not split or row["split"] == split}
-        paths = [path for path in paths if path.stem in known]
-    order = np.random.default_rng(seed).permutation(len(paths))
-    return [paths[i] for i in order]
+    labels = _labels(args)
+    presets = args.presets or list(PRESETS)
+    for name in presets:
+        if name not in PRESETS:
+            raise ConfigError(f"There is no preset called '{name}'; choose from "
+                              f"{', '.join(PRESETS)}.")
+    command = shutil.which(args.deface or "deface")
+    if args.deface and command is None:
+        raise ConfigError(f"There is no command {args.deface}; check the path.")
+    usage, worst = Usage(), WorstFrames()
+    subjects: dict[str, dict[str, Any]] = {}
+    cost: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for preset in presets:
+            config["detector"]["preset"] = preset
+            folder = (args.keep or Path(scratch)) / preset
+            spent = Usage()
+            _process(config, args.clips, list(labels), folder)
+            cpu = spent.spent().cpu
+            subjects[preset] = _tally(args.clips, labels, _processed(folder), worst, preset)
+            cost[preset] = round(1e3 * cpu / max(subjects[preset]["all"]["frames"], 1), 1)
+    subjects[_PLAIN] = _tally(args.clips, labels, _plain)
+    if command:
+        subjects[_DEFACE] = _tally(args.clips, labels, _deface(command))
+    if args.worst:
+        worst.write(args.worst)
+    return {"bench": "scenes", "clips": len(labels), "subjects": subjects, "cpu_ms": cost,
+            "deface": command is not None, "machine": usage.spent().machine()}
 
 
-def _astronaut() -> np.ndarray:
+def _labels(args: argparse.Namespace) -> dict[str, Any]:
+    """The labels of the clips that are there."""
     try:
-        from skimage import data
-    except ImportError:
-        raise MediaError("The photograph of an astronaut comes with scikit-image; bring it with: "
-                         "pip install scikit-image") from None
-    return np.ascontiguousarray(data.astronaut()[:, :, ::-1])
+        table = json.loads(args.labels.read_text(encoding="utf-8"))
+        known = {name: entry for name, entry in table.items()
+                 if entry["faces"] is not None and entry["ignore"] is not None}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"The labels {args.labels} cannot be read ({type(error).__name__}: "
+                          f"{error}); see deid bench scenes --help for their form.") from None
+    for name in args.names or ():
+        if name not in known:
+            raise ConfigError(f"The labels {args.labels} have no clip '{name}'.")
+    found = {name: known[name] for name in sorted(args.names or known)
+             if (args.clips / name).is_file()}
+    if not found:
+        raise ConfigError(f"{args.clips} holds none of the {len(known)} clips of {args.labels}.")
+    return found
 
 
-def _box(mesh: np.ndarray) -> np.ndarray:
-    low, high = mesh[:, :2].min(0), mesh[:, :2].max(0)
-    return np.concatenate([low, high - low]).astype(np.float64)
+def _process(config: Config, clips: Path, names: list[str], folder: Path) -> None:
+    """Make clips anonymous as ``deid run`` does."""
+    from tqdm import tqdm
+
+    from deid_ros.media import Job
+    from deid_ros.media.batch import Batch
+    from deid_ros.pipeline import Pipeline
+
+    folder.mkdir(parents=True, exist_ok=True)
+    batch = Batch(Pipeline(config), overwrite=True)
+    for name in tqdm(names, desc=folder.name, unit="clip", disable=None):
+        batch.process(Job(clips / name, folder / name, name))
 
 
-def _ellipse(shape: tuple[int, int], middle: np.ndarray, axes: np.ndarray,
-             soft: float = _SOFT) -> np.ndarray:
-    ys, xs = np.mgrid[:shape[0], :shape[1]].astype(np.float32)
-    far = np.hypot((xs - middle[0]) / axes[0], (ys - middle[1]) / axes[1])
-    return np.clip((1 + soft / 2 - far) / soft, 0, 1).astype(np.float32)
+def _read(path: Path) -> Iterator[Any]:
+    from deid_ros.media.videos import VideoReader
+
+    with VideoReader(path) as reader:
+        for pixels, _, _ in reader:
+            yield pixels
 
 
-def _cut_out(image: np.ndarray, mesh: np.ndarray) -> Head:
-    box = _box(mesh)
-    middle = box[:2] + box[2:] * (0.5, 0.5 - _LIFT)
-    axes = box[2:] * _AXES
-    alpha = _ellipse(image.shape[:2], middle, axes)
-    low = np.maximum(np.floor(middle - 1.1 * axes), 0).astype(int)
-    high = np.ceil(middle + 1.1 * axes).astype(int)
-    part = np.s_[low[1]:high[1], low[0]:high[0]]
-    pixels = np.dstack([image[part].astype(np.float32), alpha[part]])
-    mesh = (mesh - [*low, 0]).astype(np.float32)
-    return Head(pixels, _box(mesh), float(np.ptp(mesh[_JAW, 0])), mesh)
+def _processed(folder: Path) -> Any:
+    """For a clip: covers and output of each frame, as ``deid run`` wrote them."""
+    def read(path: Path) -> Iterator[tuple[list[Any], Any]]:
+        lines = (folder / f"{path.name}.faces.jsonl").read_text(encoding="utf-8").splitlines()
+        for line, pixels in zip(lines, _read(folder / path.name), strict=False):
+            yield json.loads(line)["faces"], pixels
+    return read
 
 
-def turned(head: Head, yaw: float) -> Head:
-    """The head at another yaw (degrees), drawn from its own mesh and texture."""
-    picture = head.pixels[..., :3].clip(0, 255).astype(np.uint8)
-    surface = atlas.unwrap(picture, head.mesh)
-    pose = geometry.fit_pose(head.mesh)
-    shape = geometry.frontalise(head.mesh, pose)
-    width = float(np.ptp(shape[_JAW, 0]))
-    scale = 0.45 * _RENDER / width
-    at = geometry.Pose(yaw, pose.pitch, 0.0, scale, (_RENDER / 2, 0.55 * _RENDER))
-    points = geometry.project(geometry.with_skirt(shape), at)
-    drawn = atlas.render(surface, points, _RENDER).astype(np.float32)
-    face = cv2.GaussianBlur(cv2.erode(drawn[..., 3], np.ones((3, 3))), (0, 0), 1.2) / 255
-    # Behind it the skull, of the hair's colour: from the ring above the forehead.
-    ring = head.pixels[..., 3].copy()
-    top, bottom = int(head.box[1]), int(head.box[1] + head.box[3])
-    ring[max(top, 1):bottom] = 0
-    hair = (head.pixels[..., :3] * ring[..., None]).sum((0, 1)) / max(float(ring.sum()), 1e-3)
-    side = float(np.sin(np.radians(yaw)))
-    box = _box(points[:468])
-    middle = np.array([_RENDER / 2 - 0.38 * side * scale * width,
-                       box[1] + 0.38 * box[3]])
-    axes = scale * width * np.array([0.58 + 0.06 * abs(side), 0.76])
-    skull = _ellipse((_RENDER, _RENDER), middle, axes)
-    grain = np.random.default_rng(0).normal(0, 9, (_RENDER, _RENDER, 1)).astype(np.float32)
-    colour = face[..., None] * drawn[..., :3] + (1 - face[..., None]) * (
-        hair + cv2.GaussianBlur(grain, (0, 0), 1.0)[..., None] * 2)
-    pixels = np.dstack([colour, np.maximum(face, skull)]).astype(np.float32)
-    return Head(pixels, box, scale * width, points[:468].astype(np.float32), yaw)
+def _plain(path: Path) -> Iterator[tuple[list[Any], Any]]:
+    """For a clip: the boxes of one plain CenterFace pass for each frame."""
+    from deid_ros.detector import create_detector
+
+    detector = create_detector("centerface")
+    for frame in _read(path):
+        yield [{"box": row["box"].tolist()} for row in detector.detect(frame)], frame
 
 
-def background(name: str, width: int, height: int, *, seed: int = 0) -> np.ndarray:
-    """A face-free picture: BGR uint8 (height, width, 3).
-
-    Raises:
-        MediaError: scikit-image is missing.
-    """
-    rng = np.random.default_rng([seed, BACKGROUNDS.index(name)])
-    if name == "clutter":
-        return texture(width, height, seed=int(rng.integers(1 << 30)))
-    if name == "noise":
-        frame = rng.normal(rng.uniform(60, 190), rng.uniform(10, 50), (height, width, 3))
-        return np.clip(frame, 0, 255).astype(np.uint8)
-    if name == "gradient":
-        ends = rng.uniform(0, 255, (2, 2, 3)).astype(np.float32)
-        frame = cv2.resize(ends, (width, height), interpolation=cv2.INTER_LINEAR)
-        return np.clip(frame + rng.normal(0, 2, frame.shape), 0, 255).astype(np.uint8)
-    try:
-        from skimage import data
-    except ImportError:
-        raise MediaError("The textures come with scikit-image; bring it with: "
-                         "pip install scikit-image") from None
-    grey = getattr(data, name)()
-    zoom = rng.uniform(0.6, 2.0)
-    grey = cv2.resize(grey, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
-    grey = cv2.copyMakeBorder(grey, 0, max(height - grey.shape[0], 0), 0,
-                              max(width - grey.shape[1], 0), cv2.BORDER_REFLECT)
-    y, x = (int(rng.integers(0, size - wanted + 1)) for size, wanted in
-            zip(grey.shape, (height, width), strict=True))
-    grey = grey[y:y + height, x:x + width].astype(np.float32)[..., None]
-    tint = rng.uniform(0.7, 1.15, 3)
-    return np.clip(grey * tint, 0, 255).astype(np.uint8)
+def _deface(command: str) -> Any:
+    """For a clip: deface's covers for each frame, from its own environment."""
+    def read(path: Path) -> Iterator[tuple[list[Any], Any]]:
+        python = Path(command).resolve().parent / "python"
+        done = subprocess.run([str(python), "-c", _DEFACE_CODE, str(path)], text=True,
+                              capture_output=True, check=False)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise DeidError(f"{command} cannot run ({last[:200]}); make an environment for it: "
+                            "python3 -m venv deface; deface/bin/pip install deface onnx "
+                            "onnxruntime; and name it: --deface deface/bin/deface")
+        for line, frame in zip(done.stdout.splitlines(), _read(path), strict=False):
+            if line == "end":
+                return
+            covers = []
+            for x0, y0, x1, y1 in json.loads(line):
+                w, h = (x1 - x0) * _DEFACE_GROWS, (y1 - y0) * _DEFACE_GROWS
+                covers.append({"box": [(x0 + x1 - w) / 2, (y0 + y1 - h) / 2, w, h]})
+            yield covers, frame
+    return read
 
 
-def compose(heads: Sequence[Head], look: Look, *, size: tuple[int, int] = (640, 480),
-            faces: int = 6, where: str = "", seed: int = 0) -> Scene:
-    """One scene with as many of ``faces`` faces as have room.
+def _tally(clips: Path, labels: dict[str, Any], read: Any, worst: Any = None,
+           subject: str = "") -> dict[str, Any]:
+    from deid_ros.bench.scene_measures import Tally, summarise, tally_frame
 
-    Args:
-        heads: drawn from at random.
-        look: of every face.
-        size: width and height of the frame (px).
-        faces: how many at most.
-        where: name of the background; '' picks one.
-        seed: of everything.
-    """
-    return film(heads, look, 1, size=size, faces=faces, where=where, seed=seed)[0]
-
-
-def film(heads: Sequence[Head], look: Look, frames: int, *, size: tuple[int, int] = (640, 480),
-         faces: int = 6, where: str = "", seed: int = 0) -> list[Scene]:
-    """The same scene as ``frames`` frames, in which every face drifts a little."""
-    rng = np.random.default_rng([seed, round(10 * look.jaw), round(10 * abs(look.roll))])
-    where = where or BACKGROUNDS[int(rng.integers(len(BACKGROUNDS)))]
-    wall = background(where, *size, seed=int(rng.integers(1 << 30))).astype(np.float32)
-    cast = []
-    for middle in _places(look, size, faces, rng):
-        head = heads[int(rng.integers(len(heads)))]
-        drift = look.jaw * _DRIFT * rng.uniform(-1, 1, 2)
-        cast.append((head, middle, look.roll * rng.choice((-1, 1)), rng.random() < 0.5, drift))
-    scenes = []
-    for t in range(frames):
-        frame, boxes = wall.copy(), []
-        for head, middle, roll, flip, drift in cast:
-            boxes.append(_paste(frame, head, look, middle + t * drift, roll, flip))
-        frame = frame * look.light + rng.normal(0, look.noise, frame.shape)
-        scenes.append(Scene(np.clip(frame, 0, 255).astype(np.uint8), _within(boxes, size)))
-    return scenes
+    total, out = Tally(), {}
+    for name, label in labels.items():
+        tally = Tally()
+        frames = zip(_read(clips / name), read(clips / name), label["faces"], label["ignore"],
+                     strict=False)
+        for index, (before, (covers, after), faces, ignore) in enumerate(frames):
+            tally_frame(tally, covers, faces, ignore, before, after)
+            if worst is not None:
+                worst.add(f"{subject} {name} {index}", after, covers, faces)
+        out[name] = summarise(tally)
+        total = total + tally
+    return {**out, "all": summarise(total)}
 
 
-def _within(boxes: list[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    box = np.array(boxes, np.float64).reshape(-1, 4)
-    low = np.maximum(box[:, :2], 0)
-    high = np.minimum(box[:, :2] + box[:, 2:], size)
-    return np.concatenate([low, np.maximum(high - low, 0)], axis=1)
+_COLUMNS = (("faces", "faces", "d"), ("recall", "recall", ".3f"), ("false", "false/frame", ".3f"),
+            ("false_area_pct", "area %", ".3f"), ("excess", "excess", ".2f"),
+            ("largest", "worst", ".2f"), ("surrogate", "surrogate", ".3f"),
+            ("flicker", "flicker", ".2f"))
 
 
-def _places(look: Look, size: tuple[int, int], faces: int,
-            rng: np.random.Generator) -> list[np.ndarray]:
-    """Middles of the faces: apart from each other and, unless cut, within the frame."""
-    width, height = size
-    half = look.jaw * np.array([0.62, 0.75])
-    if look.roll:
-        half[:] = half.max()
-    half = np.minimum(half, np.array(size) * 0.45)
-    places: list[np.ndarray] = []
-    for _ in range(60 * faces):
-        if len(places) == faces:
-            break
-        middle = rng.uniform(half, np.array(size) - half)
-        if look.cut:
-            edge, beyond = rng.integers(3), look.cut - 0.5
-            if edge == 0:
-                middle[0] = -beyond * look.jaw
-            elif edge == 1:
-                middle[0] = width + beyond * look.jaw
-            else:
-                middle[1] = height + beyond * 1.25 * look.jaw
-        if all(np.hypot(*(middle - other)) > _APART * look.jaw for other in places):
-            places.append(middle)
-    return places
+def text(result: dict[str, Any]) -> str:
+    """The numbers for people."""
+    lines = [f"scenes    {result['clips']} clips, {machine_line(result['machine'])}"]
+    for subject, clips in result["subjects"].items():
+        cost = result["cpu_ms"].get(subject)
+        lines += ["", subject + (f", {cost:g} CPU ms a frame" if cost else ""),
+                  f"{'':38s}" + "".join(f"{title:>12s}" for _, title, _ in _COLUMNS)
+                  + f"{'sharp 10/50/90':>20s}{'contrast':>18s}{'chroma90':>9s}"]
+        for name, row in clips.items():
+            cells = ["-" if row[key] is None else format(row[key], form)
+                     for key, _, form in _COLUMNS]
+            lines.append(f"{name[:38]:38s}" + "".join(f"{cell:>12s}" for cell in cells)
+                         + _says(row))
+    if not result["deface"]:
+        lines += ["", "deface is not installed here; name the command of an environment of its own "
+                  "with --deface"]
+    return "\n".join(lines)
 
 
-def _paste(frame: np.ndarray, head: Head, look: Look, middle: np.ndarray, roll: float,
-           flip: bool) -> np.ndarray:
-    """Draw a head into a float32 frame; the box (4,) of its mesh."""
-    pixels, mesh = head.pixels, head.mesh[:, :2]
-    if look.hidden:
-        pixels = _hide(head, look.hidden)
-    if flip:
-        pixels = pixels[:, ::-1]
-        mesh = mesh * (-1, 1) + (pixels.shape[1] - 1, 0)
-    scale = look.jaw / head.jaw
-    # Colour times alpha, so that averaging leaves no rim of what was cut off.
-    pixels = np.dstack([pixels[..., :3] * pixels[..., 3:], pixels[..., 3]])
-    if scale < 0.5:
-        pixels = cv2.resize(pixels, None, fx=2 * scale, fy=2 * scale,
-                            interpolation=cv2.INTER_AREA)
-        ratio = np.array(pixels.shape[1::-1]) / head.pixels.shape[1::-1]
-        mesh = (mesh + 0.5) * ratio - 0.5
-        scale = 0.5
-    box = _box(mesh)
-    center = box[:2] + box[2:] / 2
-    move = cv2.getRotationMatrix2D((float(center[0]), float(center[1])), -roll, scale)
-    move[:, 2] += middle - center
-    drawn = cv2.warpAffine(pixels, move, frame.shape[1::-1], flags=cv2.INTER_LINEAR)
-    if look.blur:
-        drawn = cv2.GaussianBlur(drawn, (0, 0), max(look.blur * look.jaw, 0.3))
-    frame *= 1 - drawn[..., 3:]
-    frame += drawn[..., :3]
-    return _box(np.asarray(mesh, np.float64) @ move[:, :2].T + move[:, 2])
-
-
-def _hide(head: Head, what: str) -> np.ndarray:
-    """The head with a part of its face behind something flat."""
-    pixels = np.ascontiguousarray(head.pixels.copy())
-    x, y, w, h = head.box
-    if what == "eyes":      # dark glasses
-        low, high, colour = (x + 0.08 * w, y + 0.26 * h), (x + 0.92 * w, y + 0.48 * h), (25, 20, 20)
-    elif what == "mouth":   # a mask
-        low, high = (x + 0.05 * w, y + 0.58 * h), (x + 0.95 * w, y + 1.02 * h)
-        colour = (205, 190, 160)
-    else:                   # a pole in front of one half
-        low, high, colour = (x + 0.55 * w, -9.0), (x + 1.3 * w, 9999.0), (70, 80, 90)
-    corners = tuple(tuple(int(round(v)) for v in corner) for corner in (low, high))
-    flat = np.ascontiguousarray(pixels[..., :3])
-    cv2.rectangle(flat, *corners, colour, -1)
-    return np.dstack([flat, pixels[..., 3]])
+def _says(row: dict[str, Any]) -> str:
+    if row["sharp"] is None or row["surrogate"] in (None, 0.0):
+        return ""
+    return (f"{'/'.join(f'{value:.2f}' for value in row['sharp']):>20s}"
+            f"{'/'.join(f'{value:.2f}' for value in row['contrast']):>18s}{row['chroma90']:>9.2f}")

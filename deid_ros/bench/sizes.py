@@ -88,7 +88,7 @@ def curve(folder: Path, *, table: Path | None = None, split: str = "", people: i
     import cv2
     import numpy as np
 
-    from deid_ros.bench.scenes import portraits
+    from deid_ros.bench.composed import portraits
     from deid_ros.detector import FaceMesh, create_detector
     from deid_ros.extractor import create_extractor
 

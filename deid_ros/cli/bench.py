@@ -19,8 +19,8 @@ from deid_ros.parameters import PARAMETERS
 __all__ = ["BENCHES", "register", "run"]
 
 #: The benches in the order of the help; those whose module exists are offered.
-BENCHES = ("ros", "faults", "soak", "generator", "recall", "sizes", "consistency", "media",
-           "pictures")
+BENCHES = ("ros", "faults", "soak", "generator", "scenes", "recall", "sizes", "consistency",
+           "media", "pictures")
 
 #: Former names.
 _ALIASES = {"ros": ["pipeline"]}
@@ -35,6 +35,8 @@ examples:
   deid bench ros --grid              the same for every runtime, size and number of faces
   deid bench faults                  processes killed and stopped: does a face leak?
   deid bench generator               a new texture, and rendering a face
+  deid bench scenes clips/ --labels labels.json
+                                     real clips: recall, false covers, looks
   deid bench recall                  which faces are found
   deid bench sizes faces/            what a small face is worth to an attacker
   deid bench consistency clip.mp4    whether any face of a video stays bare

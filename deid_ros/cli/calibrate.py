@@ -74,13 +74,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _detector(args: argparse.Namespace) -> int:
-    from deid_ros.bench import scenes
-    from deid_ros.detector.onnx_wire import free_input_size
+    from deid_ros.bench import composed
+    from deid_ros.inference import free_input_size
     from deid_ros.resources import model_path
     from deid_ros.training.eight_bits import eight_bits
 
-    heads = scenes.load_heads(args.folder, table=args.csv, split=args.split, seed=5)
-    shown = [scenes.film(heads, scenes.Look(jaw=_JAWS[i % len(_JAWS)]), 1, size=(640, 480),
+    heads = composed.load_heads(args.folder, table=args.csv, split=args.split, seed=5)
+    shown = [composed.film(heads, composed.Look(jaw=_JAWS[i % len(_JAWS)]), 1, size=(640, 480),
                          seed=5000 + i, faces=6)[0].frame for i in range(_SCENES)]
     _write(args.output, lambda path: eight_bits(
         free_input_size(model_path("centerface").read_bytes()), path, shown))

@@ -5,7 +5,7 @@ from deid_ros.detector.interfaces import Detector
 from deid_ros.detector.mesh import FaceMesh
 from deid_ros.detector.presets import PRESETS
 from deid_ros.detector.registry import DETECTORS, create_detector
-from deid_ros.detector.searcher import Searcher, create_searcher
+from deid_ros.detector.searcher import Searcher
 
 __all__ = ["DETECTORS", "PRESETS", "Detector", "FaceFinder", "FaceMesh", "Found", "Searcher",
-           "create_detector", "create_searcher"]
+           "create_detector"]

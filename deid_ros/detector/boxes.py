@@ -65,11 +65,12 @@ def unite(boxes: np.ndarray) -> np.ndarray:
 
 
 def make_detections(boxes: np.ndarray, scores: np.ndarray,
-                    angles: np.ndarray | float = 0.0) -> np.ndarray:
+                    angles: np.ndarray | float = 0.0,
+                    yaws: np.ndarray | float = 0.0) -> np.ndarray:
     """Rows of ``faces.DETECTION`` by descending score; boxes without area are dropped."""
     boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
     rows = np.zeros(len(boxes), DETECTION)
-    rows["box"], rows["angle"] = boxes, angles
+    rows["box"], rows["angle"], rows["yaw"] = boxes, angles, yaws
     rows["score"] = np.clip(scores, 0.0, 1.0)
     rows = rows[np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)]
     return rows[np.argsort(-rows["score"], kind="stable")]

@@ -16,9 +16,9 @@ import numpy as np
 
 from deid_ros.detector.boxes import make_detections, suppress
 from deid_ros.detector.interfaces import DEFAULT_THRESHOLD
-from deid_ros.detector.onnx_wire import free_input_size
-from deid_ros.detector.runtime import check_frame, fit_box, onnx_providers, onnx_session
+from deid_ros.detector.runtime import check_frame, fit_box
 from deid_ros.faces import DETECTION
+from deid_ros.inference import free_input_size, onnx_providers, onnx_session
 from deid_ros.resources import model_path
 
 __all__ = ["CenterFace", "PRECISIONS"]
@@ -30,6 +30,9 @@ PRECISIONS = {"float": "centerface", "int8": "centerface_int8"}
 _CELL = 4            # pixels per cell of the answer
 _MULTIPLE = 32       # the network's input is a multiple of this
 _OVERLAP = 0.3       # IoU above which two faces are one
+# Degrees of yaw for a nose that lies one distance of the eyes beside their middle: against
+# the mesh on 142 frames of film, 0.95 correlated at 65 px and 0.81 at 16 px.
+_YAW = 110.0
 # From the network's box to the common one: see fit_box.
 _FIT = (-0.02, 0.042, 1.03, 0.86)
 
@@ -68,18 +71,24 @@ class CenterFace:
         self._input = self._session.get_inputs()[0].name
 
     def detect(self, frame: np.ndarray) -> np.ndarray:
-        """See ``Detector.detect``; ``angle`` comes from the two eyes."""
+        """See ``Detector.detect``; ``angle`` and ``yaw`` come from eyes and nose."""
         check_frame(frame)
         image, scale = self._scaled(frame)
         blob = _blob(image)
         heat, size, offset, marks = self._session.run(None, {self._input: blob})
         if heat.max() < self.threshold:
             return np.zeros(0, DETECTION)   # as most frames without a face
-        boxes, scores, eyes = _decode(heat[0, 0], size[0], offset[0], marks[0], self.threshold)
+        boxes, scores, points = _decode(heat[0, 0], size[0], offset[0], marks[0], self.threshold)
         keep = [group[0] for group in suppress(boxes, scores, limit=_OVERLAP)]
-        across = eyes[keep, 1] - eyes[keep, 0]
+        left, right, nose = points[keep].transpose(1, 0, 2)
+        across = right - left
         angles = np.degrees(np.arctan2(across[:, 1], across[:, 0]))
-        return make_detections(fit_box(boxes[keep] / scale, angles, _FIT), scores[keep], angles)
+        # How far the nose lies beside the middle of the eyes, in distances of the eyes.
+        beside = ((nose - (left + right) / 2) * across).sum(1) / np.maximum(
+            (across ** 2).sum(1), 1e-6)
+        yaws = np.clip(_YAW * beside, -90.0, 90.0)
+        return make_detections(fit_box(boxes[keep] / scale, angles, _FIT), scores[keep], angles,
+                               yaws)
 
     def _scaled(self, frame: np.ndarray) -> tuple[np.ndarray, float]:
         """The frame within ``max_side``, and its scale."""
@@ -107,7 +116,7 @@ def _blob(image: np.ndarray) -> np.ndarray:
 
 def _decode(heat: np.ndarray, size: np.ndarray, offset: np.ndarray, marks: np.ndarray,
             threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes (N, 4), scores (N,) and the two eyes (N, 2, 2), in pixels of the input.
+    """Boxes (N, 4), scores (N,), two eyes and the nose (N, 3, 2), in pixels of the input.
 
     ``heat`` (h, w); ``size`` log height and width, ``offset`` row and column, both
     (2, h, w); ``marks`` (10, h, w): row and column of five points within the box.
@@ -120,7 +129,7 @@ def _decode(heat: np.ndarray, size: np.ndarray, offset: np.ndarray, marks: np.nd
     center = (np.stack([row, column]) + offset[:, row, column] + 0.5) * _CELL
     corner = center - extent / 2
     boxes = np.stack([corner[1], corner[0], extent[1], extent[0]], axis=-1)
-    points = marks[:4, row, column].reshape(2, 2, -1)                      # eye, (row, column)
-    eyes = np.stack([corner[1] + points[:, 1] * extent[1],
-                     corner[0] + points[:, 0] * extent[0]], axis=-1)       # eye, N, (x, y)
-    return boxes, heat[row, column], eyes.transpose(1, 0, 2)
+    points = marks[:6, row, column].reshape(3, 2, -1)                    # point, (row, column)
+    points = np.stack([corner[1] + points[:, 1] * extent[1],
+                       corner[0] + points[:, 0] * extent[0]], axis=-1)   # point, N, (x, y)
+    return boxes, heat[row, column], points.transpose(1, 0, 2)

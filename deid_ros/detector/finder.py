@@ -4,44 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from deid_ros.detector.boxes import iou, unite
-from deid_ros.detector.chips import cut_chips, prepare_chips
+from deid_ros.detector.boxes import containment, iou
 from deid_ros.detector.clock import CutDetector, FrameClock
+from deid_ros.detector.evidence import (
+    RULE,
+    EvidenceRule,
+    Verdict,
+    is_over,
+    judge,
+    speaks_for_a_face,
+)
+from deid_ros.detector.face_table import FaceTable, MeshTrust
 from deid_ros.detector.interfaces import Detector
-from deid_ros.detector.mesh import FaceMesh, mesh_squares, squares_differ
+from deid_ros.detector.mesh import FaceMesh, mesh_box, mesh_squares, posed_mesh, squares_differ
 from deid_ros.detector.refine import Refiner
 from deid_ros.detector.runtime import check_frame
-from deid_ros.detector.searcher import Searcher, create_searcher
+from deid_ros.detector.searcher import Searcher
 from deid_ros.detector.smoothing import MeshSmoother
 from deid_ros.detector.tracker import Track, Tracker
-from deid_ros.errors import DetectorError
-from deid_ros.faces import DETECTION, empty_faces
-from deid_ros.geometry import MESH_TO_IBUG68, fit_pose, measure_expression
+from deid_ros.faces import DETECTION
 
 __all__ = ["FaceFinder", "Found"]
 
-# The mesh network's belief above which its points are used, above which they may
-# carry a surrogate, and above which they go on doing so.
-_USABLE, _TRUSTED, _KEPT = 0.3, 0.7, 0.4
-# A face seen at a score like this is one; another is taken for one, and gets a surrogate,
-# after so many good meshes in a row, as is one that lost it after two. It loses it after
-# so many poor ones, while the detector goes on seeing it: in between its mesh follows.
-_SURE, _PATIENT, _AGAIN, _GRACE = 0.5, 3, 2, 4
-_SLACK = 2.0             # px on every side: half a cell of a detector's answer
+_SEARCH = {"detector", "preset", "threshold"}
+_TRUST = MeshTrust()
+# A face of less than this long side (px), seen at a score like this (and then on at one
+# like that), and turned by less (degrees), needs no mesh of its own.
+_SMALL, _CLEAR, _CLEAR_AGAIN, _POSABLE = 40.0, 0.45, 0.3, 60.0
+_WITHIN = 0.6            # part of a box that lies in a covered one
 # Mesh and detection must overlap by this much (IoU) to be of the same face.
 _AGREE = 0.35
+_DRIFT = 0.15            # of its size, that an unseen face may have moved and be trusted
 _STILL = 0.5             # of the mesh's tolerance: a face that moved less is seen as before
 _SAME_PLACE = 0.5        # IoU of a face that lives through a cut
-_MAX_YAW = 80.0          # degrees: beyond, half of the mesh is guesswork
-# A better chip is cut when the first was poor, and no more often than this.
-_CHIPS, _POOR, _BETTER = 3, 60.0, 1.8
-#: What a covered box holds.
-COVERS = ("face", "head")
-# A head around the box of its face's mesh: left, above, right, below, in parts of it.
-_HEAD = np.array([0.22, 0.42, 0.22, 0.12])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,53 +60,72 @@ class FaceFinder:
     """Detector, mesh, tracker and chips of one stream of frames.
 
     Args:
-        detector: names of back ends whose union is found, or a ``Detector``.
-        threshold: least score, 0..1; None: each back end's own.
+        detector: names of back ends whose union is found, ``Detector`` objects, or a
+            ``Searcher``.
+        threshold: least score, 0..1; None: 0.3.
         preset: how frames are searched, a key of ``presets.PRESETS``; None: once, as
             they are.
-        margin: the covered box grows by this part of its size, and two px, on every
-            side.
+        margin: the covered box grows by this part of its size, and a px, on every side.
         cover: ``face``, or ``head``: the box takes in hair, ears and chin too.
         min_surrogate_px: faces whose long side is smaller are not trusted.
-        carry_frames: frames for which a face that nothing sees stays covered.
+        carry_frames: frames for which a face that nothing sees stays covered at most.
         extractor: what chips are cut for, a key of ``chips.CHIP_SIZES``.
         max_meshes: faces of one frame, largest first, that get a mesh (a few ms
             each); the others are found, tracked and not trusted.
         mesh, fine: a quick and a fine ``FaceMesh`` to share; by default they are made.
+        rule: what is believed to be a face.
 
     Raises:
         DetectorError: an unknown detector or extractor.
         ModelError: a model file or package is missing.
     """
 
-    def __init__(self, *, detector: str | Sequence[str] | Detector,
+    def __init__(self, *, detector: str | Detector | Sequence[str | Detector],
                  preset: str | None = None, threshold: float | None = None, margin: float,
                  cover: str = "face", min_surrogate_px: int, carry_frames: int, extractor: str,
                  max_meshes: int = 24, mesh: FaceMesh | None = None,
-                 fine: FaceMesh | None = None) -> None:
-        prepare_chips(extractor)
-        if cover not in COVERS:
-            raise DetectorError(f"A face cannot be covered as '{cover}'; choose one of "
-                                f"{', '.join(COVERS)}.")
-        self.detector = (detector if isinstance(detector, Detector)
-                         else create_searcher(detector, preset=preset, threshold=threshold))
-        self.margin, self.cover = margin, cover
-        self.min_surrogate_px = min_surrogate_px
-        self.extractor = extractor
+                 fine: FaceMesh | None = None, rule: EvidenceRule = RULE) -> None:
+        self.table = FaceTable(margin=margin, cover=cover, min_surrogate_px=min_surrogate_px,
+                               extractor=extractor)
         self.max_meshes = max_meshes
+        self.rule = rule
         self._mesh = mesh or FaceMesh()
-        searched = isinstance(self.detector, Searcher)
-        self._refiner = Refiner(every=self.detector.preset.detail if searched else 1, mesh=fine)
+        self._refiner = Refiner(mesh=fine)
         self._tracker = Tracker(carry_frames=carry_frames)
+        self._search: dict[str, Any] = {}
+        self.adjust(detector=detector, preset=preset, threshold=threshold)
         self.reset()
+
+    def adjust(self, **options: Any) -> None:
+        """Change settings while tracks live on.
+
+        Args:
+            options: ``detector``, ``preset``, ``threshold``, ``margin``, ``cover``,
+                ``min_surrogate_px``, as for the constructor; a ``Searcher`` brings its own
+                preset and threshold.
+        """
+        for name in options.keys() - _SEARCH:
+            setattr(self.table, name, options[name])
+        search = {**self._search, **{name: options[name] for name in options.keys() & _SEARCH}}
+        if search != self._search:
+            searcher = search["detector"]
+            if not isinstance(searcher, Searcher):
+                searcher = Searcher(searcher, preset=search["preset"],
+                                    threshold=search["threshold"], rule=self.rule)
+            # The runtimes get their memory now, and not when the first frame waits.
+            searcher.reset(turn=0)
+            searcher.search(np.zeros((480, 640, 3), np.uint8))
+            searcher.reset()
+            self.detector, self._refiner.every = searcher, searcher.preset.detail
+            self._search = search
 
     def reset(self) -> None:
         """Forget everything but which ids were used: another stream begins."""
         self._tracker.reset()
         self._clock, self._cuts = FrameClock(), CutDetector()
         self._renew = False
-        if isinstance(self.detector, Searcher):
-            self.detector.reset()
+        self._glimpsed = np.zeros((0, 4))   # boxes of the frame before that began no track
+        self.detector.reset()
 
     def renew_chips(self) -> None:
         """Cut a chip of every face again from the next frame on; any thread may ask.
@@ -135,12 +153,16 @@ class FaceFinder:
             self._renew = False
             for track in tracker.tracks:
                 track.chips, track.chip_quality = 0, 0.0
+        if cut:
+            self.detector.reset(turn=0)
+            self._glimpsed = self._glimpsed[:0]
         tracker.predict(frames)
-        detections = self._detect(frame, cut)
-        matched = tracker.match(detections["box"])
+        detections = self.detector.search(frame)
+        matched = self._match(detections)
         if cut:
             matched = self._end_moved(detections, matched)
         known = list(tracker.tracks)
+        detections, matched, glimpses = self._believe(frame, detections, matched)
         seen = {int(index) for index in matched if index >= 0}
         missed = [track for i, track in enumerate(known) if i not in seen]
 
@@ -148,40 +170,103 @@ class FaceFinder:
         for row, index in zip(detections, matched, strict=True):
             fresh.append(index < 0)
             tracks.append(known[index] if index >= 0 else tracker.add(row["box"], row["score"]))
-        meshes, confidence = self._locate(frame, detections, tracks, missed)
+        meshes, belief = self._locate(frame, detections, tracks, missed)
+        confidence = self._pose_small(detections, tracks, meshes, belief)
         for i, (row, track) in enumerate(zip(detections, tracks, strict=True)):
             expected, velocity = track.center, track.velocity
-            known = track.mesh.copy() if track.confidence else None
+            before = track.mesh.copy() if track.confidence else None
             if not fresh[i]:
                 tracker.hit(track, row["box"], row["score"], frames)
             track.angle = float(row["angle"])
             self._take_mesh(track, meshes[i], float(confidence[i]), row["box"], seconds,
                             shift=track.center - expected)
-            if known is not None and track.confidence:
+            if before is not None and track.confidence:
                 # Boxes differ from pass to pass and would shake a face that stands still.
-                track.steer(velocity, (track.mesh - known)[:, :2].mean(axis=0), frames)
+                track.steer(velocity, (track.mesh - before)[:, :2].mean(axis=0), frames)
+            self._doubt(track, float(row["score"]), belief[i])
         for i, track in enumerate(missed, start=len(tracks)):
             box = mesh_box(meshes[i])
-            held = confidence[i] >= _TRUSTED and iou(box, track.box)[0, 0] > _AGREE
+            held = confidence[i] >= _TRUST.gained and iou(box, track.box)[0, 0] > _AGREE
             tracker.miss(track, frames, box if held else None)
             self._take_mesh(track, meshes[i], float(confidence[i]) if held else 0.0, track.box,
                             seconds)
+            self._doubt(track, 0.0, belief[i])
         if cut:
             # In another scene only what the mesh still sees is carried on.
             tracker.end([track for track in missed if track.lost])
+        tracker.end([track for track in tracker.tracks if is_over(
+            self.rule, sure=track.sure, spoken=track.spoken, doubted=track.doubted)])
         tracker.expire(frame.shape)
         raw = {track.id: row["box"] for track, row in zip(tracks, detections, strict=True)}
-        faces, chips = self._table(frame, raw)
+        faces, chips = self.table.rows(frame, [*tracker.tracks, *glimpses], raw)
         return Found(faces, chips, cut)
 
-    def _detect(self, frame: np.ndarray, cut: bool) -> np.ndarray:
-        """Rows of ``DETECTION``; where tracks are, a searcher believes weak answers too."""
-        if not isinstance(self.detector, Searcher):
-            return self.detector.detect(frame)
-        if cut:
-            self.detector.reset(turn=0)
-        known = [] if cut else [track.box for track in self._tracker.tracks]
-        return self.detector.detect(frame, known=np.array(known).reshape(-1, 4))
+    def _match(self, detections: np.ndarray) -> np.ndarray:
+        """The track of each row of ``DETECTION``, int (N,), or -1: sure rows choose first."""
+        sure = detections["score"] >= self.detector.threshold
+        matched = np.full(len(detections), -1)
+        matched[sure] = self._tracker.match(detections["box"][sure])
+        matched[~sure] = self._tracker.match(detections["box"][~sure],
+                                             taken=matched[matched >= 0],
+                                             overlap=self.rule.follow_overlap)
+        return matched
+
+    def _believe(self, frame: np.ndarray, detections: np.ndarray, matched: np.ndarray
+                 ) -> tuple[np.ndarray, np.ndarray, list[Track]]:
+        """Of the rows that belong to no track those that begin one, and glimpses.
+
+        Returns:
+            The rows of ``DETECTION`` that have or begin a track, the index of the track of
+            each or -1, and what is to be covered in this frame only.
+        """
+        rule, threshold = self.rule, self.detector.threshold
+        covered = np.array([track.box for track in self._tracker.tracks]).reshape(-1, 4)
+        covered = np.concatenate([covered, detections["box"][matched >= 0]])
+        glimpses, seen, begins = [], [], matched >= 0
+        asked = self.detector.asked
+        for i in np.flatnonzero(matched < 0):
+            row = detections[i]
+            box, score, turned = row["box"], float(row["score"]), bool(row["turned"])
+            sure = score >= rule.sure_score and not turned
+            # Half beside a face that is covered: an ear, a hand, the same face again.
+            if not sure and (containment(box, covered) > _WITHIN).any():
+                continue
+            belief = np.nan
+            if not sure and asked and score >= rule.ask_part * threshold:
+                asked -= 1
+                belief, found = self._ask(frame, row)
+                # The mesh finds the way to a face beside the box.
+                if belief >= rule.mesh_belief and (containment(found, covered) > _WITHIN).any():
+                    continue
+            verdict = judge(rule, score=score, threshold=threshold, turned=turned, belief=belief,
+                            again=bool((iou(box, self._glimpsed) > rule.again_overlap).any()))
+            if verdict is Verdict.FACE:
+                begins[i] = True
+                covered = np.concatenate([covered, box[None]])
+            elif verdict is Verdict.GLIMPSE:
+                glimpses.append(self._tracker.glimpse(box, score))
+                seen.append(box)
+        self._glimpsed = np.array(seen).reshape(-1, 4)
+        return detections[begins], matched[begins], glimpses
+
+    def _ask(self, frame: np.ndarray, row: np.ndarray) -> tuple[float, np.ndarray]:
+        """The mesh's belief in a face where a row of ``DETECTION`` says, and its box (4,).
+
+        A face that lies elsewhere is none of this row's: its belief counts for nothing.
+        """
+        meshes, belief = self._mesh.locate(frame, row[None])
+        box = mesh_box(meshes[0])
+        here = iou(box, row["box"])[0, 0] > self.rule.mesh_overlap
+        return (float(belief[0]) if here else 0.0), box
+
+    def _doubt(self, track: Track, score: float, belief: float) -> None:
+        """Count the frames that speak for a track, and those since."""
+        rule = self.rule
+        track.sure |= score >= rule.sure_score or belief >= rule.mesh_belief
+        if speaks_for_a_face(rule, score=score, threshold=self.detector.threshold, belief=belief):
+            track.spoken, track.doubted = track.spoken + 1, 0
+        else:
+            track.doubted += 1
 
     def _end_moved(self, detections: np.ndarray, matched: np.ndarray) -> np.ndarray:
         """After a cut, end matched tracks that did not stay in place: others stand there.
@@ -198,14 +283,15 @@ class FaceFinder:
 
     def _locate(self, frame: np.ndarray, detections: np.ndarray, tracks: list[Track],
                 missed: list[Track]) -> tuple[np.ndarray, np.ndarray]:
-        """Meshes and confidence of the detected faces and of those the detector missed."""
+        """Meshes of the detected faces and of those the detector missed, and the network's
+        belief in each; NaN where none was looked for."""
         lost = np.zeros(len(missed), DETECTION)
         for row, track in zip(lost, missed, strict=True):
             row["box"], row["angle"] = track.box, track.angle
         rows = np.concatenate([detections, lost])
         squares = np.full((len(rows), 4), np.nan, np.float32)
         for i, track in enumerate([*tracks, *missed]):
-            if track.mesh is not None and track.confidence >= _TRUSTED:
+            if track.mesh is not None and track.confidence >= _TRUST.gained:
                 square = mesh_squares(track.mesh[None])[0]
                 # From another square the network gives other points, and another square
                 # next time: a face that stays is seen in the one it was seen in.
@@ -218,19 +304,36 @@ class FaceFinder:
                 if np.hypot(*(square[:2] - middle)) < 0.2 * square[2]:
                     squares[i] = square
         meshes = np.zeros((len(rows), 468, 3), np.float32)
-        confidence = np.zeros(len(rows), np.float32)
+        belief = np.full(len(rows), np.nan, np.float32)
         side = rows["box"][:, 2:].max(axis=1)
         # Detected before missed, large before small; too small to be used: none.
         order = np.lexsort((-side, np.arange(len(rows)) >= len(detections)))
-        order = [i for i in order if side[i] >= 0.75 * self.min_surrogate_px][:self.max_meshes]
+        least = 0.75 * self.table.min_surrogate_px
+        order = [i for i in order if side[i] >= least][:self.max_meshes]
         if order:
-            meshes[order], confidence[order] = self._mesh.locate(
+            meshes[order], belief[order] = self._mesh.locate(
                 frame, rows[order], squares=squares[order])
             everybody = [*tracks, *missed]
             meshes[order] = self._refiner.refine(
-                frame, [everybody[i] for i in order], meshes[order], confidence[order],
-                busy=isinstance(self.detector, Searcher) and not self.detector.light)
-        return meshes, confidence
+                frame, [everybody[i] for i in order], meshes[order], belief[order])
+        return meshes, belief
+
+    @staticmethod
+    def _pose_small(detections: np.ndarray, tracks: list[Track], meshes: np.ndarray,
+                    belief: np.ndarray) -> np.ndarray:
+        """How far each mesh can be relied on, after small faces got the mean one.
+
+        Where the network is unsure of a small face that the detector sees clearly, the
+        detector's own pose is good enough, and ``meshes`` is filled with that.
+        """
+        confidence = np.nan_to_num(belief)
+        for i, (row, track) in enumerate(zip(detections, tracks, strict=True)):
+            needed = _CLEAR_AGAIN if track.posed else _CLEAR
+            track.posed = bool(confidence[i] < _TRUST.gained and row["box"][2:].max() < _SMALL
+                               and row["score"] >= needed and abs(row["yaw"]) < _POSABLE)
+            if track.posed:
+                meshes[i], confidence[i] = posed_mesh(row), 1.0
+        return confidence
 
     @staticmethod
     def _take_mesh(track: Track, mesh: np.ndarray, confidence: float, box: np.ndarray,
@@ -240,109 +343,20 @@ class FaceFinder:
         ``shift`` (2,): what the detector, if it saw the face, added to its predicted
         place (px).
         """
-        if confidence >= _USABLE and iou(mesh_box(mesh), box)[0, 0] > _AGREE:
+        if confidence >= _TRUST.usable and iou(mesh_box(mesh), box)[0, 0] > _AGREE:
             if not track.confidence:
                 track.smoother = MeshSmoother()   # what it remembers is stale
             track.mesh, track.confidence = mesh.copy(), confidence
             track.steady = track.smoother(mesh, seconds)
             return
-        # Its last mesh goes on with the motion; unseen, it carries no surrogate.
+        # Its last mesh goes on with the motion.
         track.confidence = 0.0
-        if shift is None or track.mesh is None:
+        if track.mesh is None:
             track.trusted = False
+        elif shift is None:
+            # Unseen, it keeps its surrogate where its place is certain.
+            drift = track.missed * float(np.hypot(*track.velocity))
+            track.trusted &= drift < _DRIFT * float(track.box[2:].max())
         else:
             track.shift_mesh(shift)
             track.trusted &= bool(iou(mesh_box(track.mesh), box)[0, 0] > _AGREE)
-
-    def _table(self, frame: np.ndarray, raw: dict[int, np.ndarray]
-               ) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of ``FACE`` and the chips they point to."""
-        tracks = self._tracker.tracks
-        faces = empty_faces(len(tracks))
-        cut: list[Track] = []
-        for face, track in zip(faces, tracks, strict=True):
-            box = self._fill(face, track, raw.get(track.id))
-            _place(face, box, frame.shape)
-            clear = track.trusted and track.confidence >= _KEPT
-            if clear and self._wants_chip(face, track):
-                face["chip"] = len(cut)
-                cut.append(track)
-        meshes = np.array([track.mesh for track in cut]).reshape(-1, 468, 3)
-        chips = cut_chips(frame, np.array([track.box for track in cut]), meshes, self.extractor)
-        return faces, chips
-
-    def _fill(self, face: np.ndarray, track: Track, raw: np.ndarray | None) -> np.ndarray:
-        """Fill one row of ``FACE``; its box to be covered (4,), not yet clipped."""
-        face["track_id"], face["score"] = track.id, track.score
-        face["carried"] = track.missed > 0
-        boxes = [track.box] if raw is None else [track.box, raw]
-        if track.confidence >= _USABLE or track.trusted:
-            # Smoothing must not uncover a moving face: both meshes are covered.
-            boxes += [mesh_box(track.mesh), mesh_box(track.steady)]
-        box = unite(np.array(boxes))
-        if self.cover == "head":
-            box = box + np.concatenate([-_HEAD[:2], _HEAD[:2] + _HEAD[2:]]) * np.tile(box[2:], 2)
-        more = self.margin * box[2:] + _SLACK
-        grown = np.concatenate([box[:2] - more, box[2:] + 2 * more])
-        if track.steady is None:
-            # No mesh ever: a frontal pose of the box's size, for outlines only.
-            center = track.box[:2] + track.box[2:] / 2
-            face["scale"], face["center"] = track.box[2:].max() / 1.8, center
-            face["roll"] = track.angle
-            self._judge(track, good=False, poor=True, lost=True)
-            return grown
-        pose = fit_pose(track.steady)
-        face["yaw"], face["pitch"], face["roll"] = pose.yaw, pose.pitch, pose.roll
-        face["scale"], face["center"] = pose.scale, pose.center
-        face["expression"] = measure_expression(track.steady, pose)
-        face["landmarks"] = track.steady[MESH_TO_IBUG68, :2].reshape(-1)
-        large = mesh_box(track.mesh)[2:].max() / self.min_surrogate_px
-        sane = abs(pose.yaw) <= _MAX_YAW and bool(np.isfinite(face["landmarks"]).all())
-        self._judge(track, good=sane and large >= 1.0 and track.confidence >= _TRUSTED,
-                    poor=large < 0.85 or track.confidence < _KEPT, lost=not sane)
-        face["trusted"] = track.trusted
-        return grown
-
-    @staticmethod
-    def _judge(track: Track, *, good: bool, poor: bool, lost: bool) -> None:
-        """Whether a face may carry a surrogate now.
-
-        Harder to gain than to lose, and neither at once: a face on the edge of it must
-        not flicker between surrogate and obfuscation. What is seen for the first time is
-        judged by this one frame: it may be a picture.
-        """
-        track.good = track.good + 1 if good else 0
-        track.poor = track.poor + 1 if poor else 0
-        if track.trusted:
-            track.trusted = not lost and track.poor <= _GRACE
-        else:
-            needed = _AGAIN if track.best >= _SURE else _PATIENT
-            track.trusted = good and (track.age == 0 or track.good >= needed)
-        track.age += 1
-
-    @staticmethod
-    def _wants_chip(face: np.ndarray, track: Track) -> bool:
-        """Whether to cut a chip: the first, or a much better one after a poor one."""
-        turn = np.cos(np.radians(face["yaw"])) * np.cos(np.radians(face["pitch"]))
-        quality = float(mesh_box(track.mesh)[2:].max() * turn ** 2)
-        if track.chips and (track.chips >= _CHIPS or track.chip_quality > _POOR
-                            or quality < _BETTER * track.chip_quality):
-            return False
-        track.chips += 1
-        track.chip_quality = quality
-        return True
-
-
-def mesh_box(mesh: np.ndarray) -> np.ndarray:
-    """The box (4,) around a mesh (468, 2 or 3)."""
-    low = mesh[:, :2].min(axis=0)
-    return np.concatenate([low, mesh[:, :2].max(axis=0) - low])
-
-
-def _place(face: np.ndarray, box: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Write a box as whole pixels that cover it, at most one frame beyond the frame."""
-    limit = np.array([shape[1], shape[0]], np.float64)
-    low = np.clip(np.floor(np.nan_to_num(box[:2])), -limit, limit)
-    high = np.clip(np.ceil(np.nan_to_num(box[:2] + box[2:])), low, 2 * limit)
-    face["x_offset"], face["y_offset"] = low
-    face["width"], face["height"] = np.maximum(high - low, 1)

@@ -19,11 +19,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from deid_ros.detector.runtime import tflite_interpreter
 from deid_ros.faces import DETECTION
+from deid_ros.geometry import Pose, project, reference_mesh
+from deid_ros.inference import tflite_interpreter
 
-__all__ = ["MESHES", "MESH_POINTS", "FaceMesh", "crop_square", "mesh_squares",
-           "squares_differ"]
+__all__ = ["MESHES", "MESH_POINTS", "FaceMesh", "crop_square", "mesh_box", "mesh_squares",
+           "posed_mesh", "squares_differ"]
 
 MESH_POINTS = 468
 
@@ -151,6 +152,26 @@ def mesh_squares(meshes: np.ndarray) -> np.ndarray:
     side = np.maximum(np.maximum(u1 - u0, v1 - v0), 2.0) * _ROI_SCALE
     return np.column_stack([cos * cu - sin * cv, sin * cu + cos * cv, side,
                             np.degrees(angle)]).astype(np.float32)
+
+
+def mesh_box(mesh: np.ndarray) -> np.ndarray:
+    """The box (4,) around a mesh (468, 2 or 3)."""
+    low = mesh[:, :2].min(axis=0)
+    return np.concatenate([low, mesh[:, :2].max(axis=0) - low])
+
+
+def posed_mesh(row: np.ndarray) -> np.ndarray:
+    """The mean face as a row of ``DETECTION`` says: float32 (468, 3) px.
+
+    For faces that are too small for the networks: at their size, place and pose are all
+    that is seen.
+    """
+    pose = Pose(float(row["yaw"]), 0.0, float(row["angle"]), 1.0, (0.0, 0.0))
+    mesh = project(reference_mesh(), pose)
+    have, want = mesh_box(mesh), row["box"].astype(np.float64)
+    mesh *= np.sqrt(want[2:].prod() / have[2:].prod())
+    mesh[:, :2] += want[:2] + want[2:] / 2 - (mesh[:, :2].min(0) + mesh[:, :2].max(0)) / 2
+    return mesh.astype(np.float32)
 
 
 def squares_differ(first: np.ndarray, second: np.ndarray, *, part: float = 1.0) -> np.ndarray:

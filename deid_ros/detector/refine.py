@@ -36,17 +36,16 @@ class Refiner:
     """Adds the fine mesh's detail to quick meshes.
 
     Args:
-        every: frames after which a face's detail is looked at again; twice as many where
-            only busy frames come.
+        every: frames after which a face's detail is looked at again; may be changed.
         mesh: the fine mesh, to share; by default one is made.
     """
 
-    def __init__(self, *, every: int, mesh: Any = None) -> None:
-        self._every = every
+    def __init__(self, *, every: int = 1, mesh: Any = None) -> None:
+        self.every = every
         self._mesh = FaceMesh(kind="fine") if mesh is None else mesh
 
     def refine(self, frame: np.ndarray, tracks: list[Track], meshes: np.ndarray,
-               confidence: np.ndarray, *, busy: bool = False) -> np.ndarray:
+               confidence: np.ndarray) -> np.ndarray:
         """The meshes with their detail.
 
         Args:
@@ -54,13 +53,12 @@ class Refiner:
             tracks: N, which keep the detail; in the order of
             meshes: float32 (N, 468, 3) px, quick ones of this frame, and
             confidence: (N,), their network's belief.
-            busy: whether much else is done for this frame, so that who can wait should.
 
         Returns:
             float32 (N, 468, 3) px.
         """
         out = meshes.copy()
-        for i in self._due(tracks, confidence, (1 + busy) * self._every):
+        for i in self._due(tracks, confidence, self.every):
             out[i] = self._look(frame, tracks[i], meshes[i])
         for mesh, track in zip(out, tracks, strict=True):
             if track.detail is not None:

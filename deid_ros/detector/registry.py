@@ -1,16 +1,13 @@
-"""The back ends by name, and the union of several."""
+"""The back ends by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
-from deid_ros.detector.boxes import merge_enclosing
 from deid_ros.detector.interfaces import Detector
 from deid_ros.errors import DetectorError
 
-__all__ = ["DETECTORS", "UnionDetector", "create_detector", "known_names"]
+__all__ = ["DETECTORS", "create_detector", "known_names"]
 
 
 # Each back end is imported when it is made: a robot that runs one of them needs
@@ -44,18 +41,6 @@ DETECTORS: dict[str, Callable[..., Detector]] = {
 }
 
 
-class UnionDetector:
-    """Several back ends on the same frame; what any of them finds is found."""
-
-    def __init__(self, detectors: Sequence[Detector]) -> None:
-        self.detectors = tuple(detectors)
-        self.name = "+".join(detector.name for detector in self.detectors)
-
-    def detect(self, frame: np.ndarray) -> np.ndarray:
-        """See ``Detector.detect``; boxes of the same face become the one enclosing them."""
-        return merge_enclosing(np.concatenate([d.detect(frame) for d in self.detectors]))
-
-
 def known_names(names: str | Sequence[str]) -> list[str]:
     """One or more names of back ends as a list without repetitions.
 
@@ -85,8 +70,10 @@ def create_detector(names: str | Sequence[str], *, threshold: float | None = Non
         ModelError: a model or package of a back end is missing.
     """
     names = known_names(names)
+    if len(names) > 1:
+        from deid_ros.detector.searcher import Searcher
+        return Searcher(names, preset=None, threshold=threshold)
     if threshold is not None and not 0.0 <= threshold <= 1.0:
         raise DetectorError(f"The detector's threshold must lie in 0..1, got {threshold}.")
     options = {} if threshold is None else {"threshold": float(threshold)}
-    made = [DETECTORS[name](**options) for name in names]
-    return made[0] if len(made) == 1 else UnionDetector(made)
+    return DETECTORS[names[0]](**options)

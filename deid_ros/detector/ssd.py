@@ -15,7 +15,8 @@ import numpy as np
 
 from deid_ros.detector.boxes import make_detections, suppress
 from deid_ros.detector.interfaces import DEFAULT_THRESHOLD
-from deid_ros.detector.runtime import check_frame, fit_box, shrink, tflite_interpreter
+from deid_ros.detector.runtime import check_frame, fit_box, shrink
+from deid_ros.inference import tflite_interpreter
 
 __all__ = ["BlazeFace"]
 

@@ -1,10 +1,9 @@
 """The same face through time: motion, association, carrying.
 
-A track is predicted with its velocity, matched to the frame's detections with
-the Hungarian method (Kuhn, "The Hungarian method for the assignment problem",
-1955) on overlap and distance, and updated with an alpha-beta filter. A face that
-the detector misses is carried on where it is predicted, in a box that grows, for
-a number of frames: a detector blinks, a face does not disappear.
+A track is predicted with its velocity, matched to the frame's detections on overlap and
+distance, the best pair first, and updated with an alpha-beta filter. A face that the
+detector misses is carried on where it is predicted, in a box that grows, for a number of
+frames: a detector blinks, a face does not disappear.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from deid_ros.detector.assignment import assign
 from deid_ros.detector.boxes import iou
 from deid_ros.detector.smoothing import MeshSmoother
 
@@ -21,8 +19,9 @@ __all__ = ["Track", "Tracker"]
 
 # Weights of a new measurement on place, size and velocity.
 _PLACE, _SIZE, _VELOCITY = 0.85, 0.6, 0.45
-# Per frame carried: growth of the box, what is kept of the velocity.
-_GROWTH, _FADE = 0.03, 0.92
+# Per frame carried: growth of the box, what is kept of the velocity. Its sides grow by this
+# factor at most: twice the area.
+_GROWTH, _FADE, _LARGEST = 0.03, 0.92, 2 ** 0.5
 # A detection belongs to a track if they overlap by this much, or if its middle
 # lies within this part of the track's size (more, the longer it was missed).
 _MIN_IOU, _REACH, _REACH_MISSED = 0.15, 0.6, 0.12
@@ -41,15 +40,19 @@ class Track:
     hits: int = 1
     missed: int = 0          # frames since the detector saw it
     lost: int = 0            # frames since detector or mesh saw it
+    sure: bool = False       # seen beyond doubt once
+    spoken: int = 0          # frames that spoke for it, see evidence.py
+    doubted: int = 0         # frames since one did
+    size: np.ndarray | None = None        # (2,), of its box when it was last seen
     mesh: np.ndarray | None = None        # latest raw mesh, or moved with the track
     steady: np.ndarray | None = None      # the same, smoothed
     square: np.ndarray | None = None      # (4,), in which the mesh network saw it
     confidence: float = 0.0
+    posed: bool = False      # its mesh is the mean one, as the detector says it lies
     trusted: bool = False
     good: int = 0            # meshes in a row that could carry a surrogate
     poor: int = 0            # and that should not
     age: int = 0             # frames for which it was judged
-    best: float = 0.0        # its highest score
     angle: float = 0.0
     smoother: MeshSmoother = field(default_factory=MeshSmoother)
     chips: int = 0           # how many were cut
@@ -89,7 +92,10 @@ class Track:
 
     def grow(self, frames: float) -> None:
         """Widen the box of a carried face: the less is known, the more is covered."""
+        if not self.lost:
+            self.size = self.box[2:].copy()
         growth = _GROWTH * frames * self.box[2:] + 0.15 * np.abs(self.velocity) * frames
+        growth = np.minimum(growth, _LARGEST * self.size - self.box[2:])
         self.box = np.concatenate([self.box[:2] - growth / 2, self.box[2:] + growth])
         self.velocity = self.velocity * _FADE ** frames
 
@@ -111,41 +117,54 @@ class Tracker:
         for track in self.tracks:
             track.move(track.velocity * frames)
 
-    def match(self, boxes: np.ndarray) -> np.ndarray:
-        """The index of the track of each box, int (N,); -1 for a new face."""
+    def match(self, boxes: np.ndarray, *, taken: np.ndarray | None = None,
+              overlap: float | None = None) -> np.ndarray:
+        """The index of the track of each box, int (N,); -1 for a new face.
+
+        ``taken``: indices of tracks that have their box. ``overlap``: the IoU that a box must
+        have with its track; by default less is enough, or nearness.
+        """
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
         result = np.full(len(boxes), -1)
         if not len(boxes) or not self.tracks:
             return result
         known = np.array([track.box for track in self.tracks])
         missed = np.array([track.missed for track in self.tracks])
-        overlap = iou(boxes, known)
+        overlaps = iou(boxes, known)
         middle = (boxes[:, None, :2] + boxes[:, None, 2:] / 2) - (
             known[None, :, :2] + known[None, :, 2:] / 2)
         size = np.sqrt(np.maximum(known[:, 2:].prod(axis=1), 1.0))
         distance = np.hypot(middle[..., 0], middle[..., 1]) / size
         ratio = np.sqrt(np.maximum(boxes[:, 2:].prod(axis=1), 1.0))[:, None] / size
         reach = np.minimum(_REACH + _REACH_MISSED * missed, 1.5)
-        fits = ((overlap > _MIN_IOU) | (distance < reach)) & (
-            np.maximum(ratio, 1 / ratio) < _MAX_RATIO)
-        cost = np.where(fits, 1.0 - overlap + 0.5 * distance + 0.01 * np.minimum(missed, 20), 1e3)
-        for row, column in zip(*assign(cost), strict=True):
-            if fits[row, column]:
-                result[row] = column
+        near = ((overlaps > _MIN_IOU) | (distance < reach)) if overlap is None else (
+            overlaps > overlap)
+        fits = near & (np.maximum(ratio, 1 / ratio) < _MAX_RATIO)
+        if taken is not None:
+            fits[:, taken] = False
+        cost = np.where(fits, 1.0 - overlaps + 0.5 * distance + 0.01 * np.minimum(missed, 20),
+                        np.inf)
+        while np.isfinite(cost).any():      # the best pair first
+            row, column = np.unravel_index(cost.argmin(), cost.shape)
+            result[row] = column
+            cost[row], cost[:, column] = np.inf, np.inf
         return result
 
     def add(self, box: np.ndarray, score: float) -> Track:
         """Begin a track with an id that was never used before."""
-        track = Track(self._next, np.array(box, np.float64), float(score), best=float(score))
-        self._next += 1
+        track = self.glimpse(box, score)
         self.tracks.append(track)
         return track
+
+    def glimpse(self, box: np.ndarray, score: float) -> Track:
+        """What is seen in this frame only: an id of its own, and nothing that goes on."""
+        self._next += 1
+        return Track(self._next - 1, np.array(box, np.float64), float(score))
 
     def hit(self, track: Track, box: np.ndarray, score: float, frames: float) -> None:
         """The detector saw the track's face in ``box`` (4,)."""
         track.correct(np.asarray(box, np.float64), frames)
         track.score = float(score)
-        track.best = max(track.best, track.score)
         track.hits += 1
         track.missed = track.lost = 0
 

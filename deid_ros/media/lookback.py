@@ -142,8 +142,8 @@ class LookBack:
         if waiting.error is not None:
             return waiting.token, waiting.error
         found = waiting.found
-        ahead = [new for new in self._new.values()
-                 if new.scene <= index and new.index - index <= self._frames]
+        ahead = [new for new in self._new.values() if self._lasts(new)
+                 and new.scene <= index and new.index - index <= self._frames]
         if ahead:
             earlier = np.array([backwards(new.rows, new.index - index) for new in ahead])
             earlier = earlier[_visible(earlier, waiting.frame.shape)]
@@ -153,6 +153,11 @@ class LookBack:
                 waiting.frame, found, stamp_ns=waiting.stamp_ns, detector_ms=waiting.detector_ms)
         except DeidError as error:
             return waiting.token, error
+
+
+    def _lasts(self, new: _New) -> bool:
+        """Whether a face is more than a glimpse: seen again, or there was no time for that."""
+        return len(new.rows) > 1 or new.index == self._noted - 1
 
 
 def backwards(rows: list[np.ndarray], frames: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from deid_ros import geometry
 from deid_ros.errors import FrameError, ReplacerError
 from deid_ros.faces import boxes_of
 from deid_ros.replacer.compose import BLENDS, compose
-from deid_ros.replacer.obfuscate import OBFUSCATIONS, cover_region, obfuscate
+from deid_ros.replacer.obfuscate import OBFUSCATIONS, cover_region, fill_polygon, obfuscate
 
 __all__ = ["REPLACEMENTS", "Replaced", "Replacer", "cover_solid"]
 
@@ -86,13 +86,19 @@ class Replacer:
         if not len(faces):
             return Replaced(output, covered_by, mask)
         surrogates = self._usable(surrogates, len(faces))
-        # Far faces first, so that a near one lies on top of a far one.
         boxes = boxes_of(faces)
+        shield = np.zeros(frame.shape[:2], np.uint8)
+        # Far faces first, so that a near one lies on top of a far one.
         area = np.maximum(boxes[:, 2], 0).astype(np.int64) * np.maximum(boxes[:, 3], 0)
-        for i in np.argsort(area, kind="stable"):
+        order = np.argsort(area, kind="stable")
+        for i in order:
             patch = None if surrogates is None else surrogates[i]
-            covered_by[i] = self._cover(output, mask, faces[i], boxes[i], patch,
-                                        bend=_room(boxes, i))
+            if self._drawn(output, mask, shield, faces[i], boxes[i], patch,
+                           bend=_room(boxes, i)):
+                covered_by[i] = "surrogate"
+        for i in order:
+            if not covered_by[i]:
+                covered_by[i] = self._flat(output, mask, shield, faces[i], boxes[i])
         return Replaced(output, covered_by, mask)
 
     def _usable(self, surrogates: np.ndarray | None, count: int) -> np.ndarray | None:
@@ -105,19 +111,27 @@ class Replacer:
                      "are covered with '%s'", shape, dtype, count, self.obfuscation)
         return None
 
-    def _cover(self, output: np.ndarray, mask: np.ndarray, face: np.ndarray,
-               box: np.ndarray, patch: np.ndarray | None, *, bend: float) -> str:
-        how = self.obfuscation if self.replace == "surrogate" else self.replace
+    def _drawn(self, output: np.ndarray, mask: np.ndarray, shield: np.ndarray,
+               face: np.ndarray, box: np.ndarray, patch: np.ndarray | None, *,
+               bend: float) -> bool:
+        """Whether the face got its surrogate; what that hides is marked in ``shield``."""
         try:
             hull = _trusted_hull(face, box)
-            if patch is not None and hull is not None and patch[..., 3].any():
-                try:
-                    self._compose(output, mask, face, hull, patch, bend)
-                    return "surrogate"
-                except Exception as error:
-                    _log.warning("face %d is covered with 'solid': %s", face["track_id"], error)
-                    how = "solid"
-            _obfuscate(output, mask, box, hull, how)
+            if patch is None or hull is None or not patch[..., 3].any():
+                return False
+            self._compose(output, mask, face, hull, patch, bend)
+        except Exception as error:
+            _log.warning("face %d is covered flat: %s", face["track_id"], error)
+            return False
+        fill_polygon(shield, hull, 255, line=1)
+        return True
+
+    def _flat(self, output: np.ndarray, mask: np.ndarray, shield: np.ndarray,
+              face: np.ndarray, box: np.ndarray) -> str:
+        """Obfuscate a face, but where a surrogate hides what is there: it is in order."""
+        how = self.obfuscation if self.replace == "surrogate" else self.replace
+        try:
+            _obfuscate(output, mask, shield, box, _trusted_hull(face, box), how)
             return how
         except Exception as error:
             _log.warning("face %d is covered with a grey box: %s", face["track_id"], error)
@@ -190,7 +204,7 @@ def _trusted_hull(face: np.ndarray, box: np.ndarray) -> np.ndarray | None:
     return hull
 
 
-def _obfuscate(output: np.ndarray, mask: np.ndarray, box: np.ndarray,
+def _obfuscate(output: np.ndarray, mask: np.ndarray, shield: np.ndarray, box: np.ndarray,
                hull: np.ndarray | None, how: str) -> None:
     x, y, region = cover_region(box, hull, output.shape[:2])
     if not region.size:
@@ -198,7 +212,7 @@ def _obfuscate(output: np.ndarray, mask: np.ndarray, box: np.ndarray,
     height, width = region.shape
     part = output[y:y + height, x:x + width]
     covered = obfuscate(part, how, region)
-    chosen = region > 0
+    chosen = (region > 0) & (shield[y:y + height, x:x + width] == 0)
     part[chosen] = covered[chosen]
     mask[y:y + height, x:x + width][chosen] = 255
 

@@ -23,6 +23,7 @@ __all__ = ["DetectorNode", "main"]
 
 #: A chip that is not answered within this time is cut again (s).
 _ANSWER_S = 2.0
+_ADJUSTABLE = {"detector", "preset", "threshold", "margin", "cover", "min_surrogate_px"}
 
 
 class DetectorNode(StageNode):
@@ -66,15 +67,7 @@ class DetectorNode(StageNode):
 
     def adopt(self, options: Mapping[str, Any], changed: set[str]) -> None:
         """Tracks live on, so that faces stay covered while back ends are exchanged."""
-        if changed & {"detector", "preset", "threshold"}:
-            from deid_ros.detector.searcher import create_searcher
-            searcher = create_searcher(options["detector"], preset=options["preset"],
-                                       threshold=options["threshold"])
-            searcher.detect(np.zeros((480, 640, 3), np.uint8))
-            searcher.reset()
-            self._finder.detector = searcher
-        for name in ("margin", "cover", "min_surrogate_px"):
-            setattr(self._finder, name, options[name])
+        self._finder.adjust(**{name: options[name] for name in changed & _ADJUSTABLE})
 
     def _on_image(self, msg: Any) -> None:
         began = time.monotonic()

@@ -13,13 +13,13 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from visualization_msgs.msg import ImageMarker
 
+from deid_ros.release import covered_for_sure
 from deid_ros.ros import topics
 from deid_ros.ros.base import StageNode
 from deid_ros.ros.camera import CameraFrame, CameraInfos, info_topic
 from deid_ros.ros.codec import stamp_ns
 from deid_ros.ros.markers import outlines
 from deid_ros.ros.pause import Pause
-from deid_ros.ros.proof import check_covered
 from deid_ros.ros.qos import OUTPUT, CameraSubscription, keep_last
 from deid_ros.ros.release import Decision, ReleaseQueue
 from deid_ros.ros.runtime import run_node
@@ -35,8 +35,8 @@ class ReplacerNode(StageNode):
     """Camera image, face table and surrogates in; the covered image out.
 
     A frame leaves only with the face table of exactly that frame (stamp, size and
-    CRC-32 of its bytes) and with every row of the table covered; ``release``
-    holds the rules, ``proof`` looks at the result.
+    CRC-32 of its bytes) and with every row of the table covered; ``ros.release``
+    holds the rules, ``release.last_look`` looks at the result.
 
     Args:
         replacer: anything with ``apply`` of ``replacer.Replacer``; by default as
@@ -48,11 +48,10 @@ class ReplacerNode(StageNode):
 
     def __init__(self, *, replacer: Any = None, **options: Any) -> None:
         super().__init__(**options)
-        from deid_ros.replacer import Replacer, cover_solid
+        from deid_ros.replacer import Replacer
         settings = self.options
         self._replacer = replacer or Replacer(replace=settings["replace"],
                                               blend=settings["blend"])
-        self._cover_solid = cover_solid
         self._queue = ReleaseQueue(capacity=settings["queue"],
                                    deadline=settings["deadline_ms"] / 1e3,
                                    surrogates=settings["replace"] == "surrogate")
@@ -164,13 +163,9 @@ class ReplacerNode(StageNode):
 
     def _cover(self, camera: CameraFrame, decision: Decision) -> Any:
         before, faces = camera.bgr(), decision.faces
-        try:
-            done = self._replacer.apply(before, faces, decision.surrogates)
-            check_covered(before, done.frame, done.mask, faces)
-        except Exception as error:
-            self.failed("cover", error)
-            done = self._cover_solid(before, faces)
-            check_covered(before, done.frame, done.mask, faces)
+        done = covered_for_sure(
+            before, faces, lambda: self._replacer.apply(before, faces, decision.surrogates),
+            lambda error: self.failed("cover", error))
         self.health.count("px.covered", cv2.countNonZero(done.mask))
         self.health.count("px.boxes", int(faces["width"].astype(int) @ faces["height"].astype(int)))
         return done.frame, done.mask, done.covered_by

@@ -21,7 +21,7 @@ from deid_ros.errors import TrainingError
 __all__ = ["eight_bits"]
 
 _OPSET = 13           # the first whose quantised weights have a scale for each channel
-_FIRST, _LAST = 10, 9  # nodes that stay as they are
+_FIRST, _LAST = 2, 9   # nodes that stay as they are
 
 
 def eight_bits(model: bytes, path: Path, images: Sequence[np.ndarray]) -> None:

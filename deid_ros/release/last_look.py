@@ -6,17 +6,22 @@ anything it calls) withholds a frame instead of showing a face.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
-from deid_ros.errors import ReplacerError
+from deid_ros.errors import FrameError, ReplacerError
 from deid_ros.faces import boxes_of
+from deid_ros.replacer import Replaced, cover_solid
 
-__all__ = ["check_covered"]
+__all__ = ["check_covered", "covered_for_sure"]
 
 #: Of the pixels said to be covered in a face's box, at least this part must have
 #: changed. Blur and blending leave flat skin as it is here and there.
 _LEAST_CHANGED = 0.2
+#: Or nothing is to be seen there: all of them within so many levels of each other.
+_FLAT = 2
 
 
 def check_covered(before: np.ndarray, after: np.ndarray, mask: np.ndarray,
@@ -45,6 +50,35 @@ def check_covered(before: np.ndarray, after: np.ndarray, mask: np.ndarray,
         changed = np.zeros_like(covered)
         blue, green, red = cv2.split(cv2.absdiff(before[part], after[part]))
         cv2.copyTo(cv2.max(cv2.max(blue, green), red), covered, changed)
-        if not number or cv2.countNonZero(changed) < _LEAST_CHANGED * number:
-            raise ReplacerError(f"The face of track {face['track_id']} at {x}, {y} ({w}x{h} px) "
-                                "is not covered; the frame is withheld.")
+        if number and (cv2.countNonZero(changed) >= _LEAST_CHANGED * number
+                       or int(np.ptp(after[part][covered > 0], axis=0).max()) <= _FLAT):
+            continue
+        raise ReplacerError(f"The face of track {face['track_id']} at {x}, {y} ({w}x{h} px) "
+                            "is not covered; the frame is withheld.")
+
+
+def covered_for_sure(frame: np.ndarray, faces: np.ndarray, cover: Callable[[], Replaced],
+                     failed: Callable[[Exception], None]) -> Replaced:
+    """A frame in which every face is covered, flat where it cannot be had otherwise.
+
+    Args:
+        frame: BGR uint8 (H, W, 3); not modified.
+        faces: N rows of ``FACE``.
+        cover: covers them.
+        failed: told why what ``cover`` gave must not leave.
+
+    Raises:
+        FrameError: ``frame`` is no such array.
+        ReplacerError: the flat cover fails as well; the frame is to be withheld.
+    """
+    try:
+        done = cover()
+        check_covered(frame, done.frame, done.mask, faces)
+        return done
+    except FrameError:
+        raise
+    except Exception as error:
+        failed(error)
+    done = cover_solid(frame, faces)
+    check_covered(frame, done.frame, done.mask, faces)
+    return done

@@ -1,0 +1,71 @@
+"""A picture of the frames in which most is wrong, with labels and covers drawn in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from deid_ros.bench.scene_measures import belongs
+from deid_ros.errors import DeidError
+
+__all__ = ["WorstFrames"]
+
+_TILES, _ACROSS, _WIDE, _HIGH = 24, 4, 480, 360    # frames, in a row; px of one
+_LABEL, _SURROGATE, _FLAT = (0, 255, 0), (0, 160, 255), (0, 0, 255)
+
+
+class WorstFrames:
+    """Keeps the frames with most uncovered faces, false covers and flat faces."""
+
+    def __init__(self) -> None:
+        self._worst: list[tuple[float, int, np.ndarray]] = []
+
+    def add(self, title: str, frame: np.ndarray, covers: list[dict[str, Any]],
+            faces: list[Any]) -> None:
+        """Take an output, BGR uint8 (H, W, 3), its covers and its labelled faces."""
+        own = [[cover for cover in covers if belongs(cover["box"], face)] for face in faces]
+        false = [cover for cover in covers if not any(belongs(cover["box"], face)
+                                                      for face in faces)]
+        flat = sum(any(cover.get("covered_by") != "surrogate" for cover in each) for each in own)
+        score = 5.0 * sum(not each for each in own) + 2.0 * len(false) + flat
+        if len(self._worst) >= _TILES and score <= self._worst[-1][0]:
+            return
+        self._worst.append((score, len(self._worst), _tile(title, frame, covers, faces)))
+        self._worst = sorted(self._worst, key=lambda entry: -entry[0])[:_TILES]
+
+    def write(self, path: Path) -> None:
+        """Write the picture.
+
+        Raises:
+            DeidError: no frame was added, or ``path`` cannot be written.
+        """
+        if not self._worst:
+            raise DeidError("There is no frame to draw; check the clips.")
+        tiles = [tile for _, _, tile in self._worst]
+        tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % _ACROSS)
+        rows = [np.hstack(tiles[i:i + _ACROSS]) for i in range(0, len(tiles), _ACROSS)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            written = cv2.imwrite(str(path), np.vstack(rows))
+        except cv2.error:
+            written = False
+        if not written:
+            raise DeidError(f"{path} could not be written; check the folder and the ending.")
+
+
+def _tile(title: str, frame: np.ndarray, covers: list[dict[str, Any]], faces: list[Any]
+          ) -> np.ndarray:
+    scale = min(_WIDE / frame.shape[1], _HIGH / frame.shape[0])
+    small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    tile = np.zeros((_HIGH, _WIDE, 3), np.uint8)
+    tile[:small.shape[0], :small.shape[1]] = small
+    marks = [(cover["box"], _SURROGATE if cover.get("covered_by") == "surrogate" else _FLAT)
+             for cover in covers] + [(face, _LABEL) for face in faces]
+    for (x, y, w, h), colour in marks:
+        corners = [tuple(int(v * scale) for v in corner) for corner in ((x, y), (x + w, y + h))]
+        cv2.rectangle(tile, *corners, colour, 1)
+    cv2.putText(tile, title, (4, _HIGH - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
+    return tile
