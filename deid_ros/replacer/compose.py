@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from deid_ros.errors import ReplacerError
+from deid_ros.replacer.camera_fit import fit_camera
 from deid_ros.replacer.colour import eye_cells, fit_colour, skin_cells
 from deid_ros.replacer.gate import skin_gate
 from deid_ros.replacer.membrane import interpolate, local_mean
@@ -111,8 +112,9 @@ def compose(canvas: np.ndarray, patch: np.ndarray, square: np.ndarray, hull: np.
     weight = np.minimum(alpha[touched].astype(np.float32) * (1 / 255), full(_feather(alpha_g)))
     weight = weight * weight * (3 - 2 * weight) * full(gate_g)
     fill = fill[touched].astype(np.float32) * (1 / 255)
-    under = cv2.blendLinear(full(smooth_g), source[touched].astype(np.float32), fill, 1 - fill)
-    pixels = cv2.blendLinear(result, under, weight, 1 - weight)
+    seen = source[touched].astype(np.float32)
+    under = cv2.blendLinear(full(smooth_g), seen, fill, 1 - fill)
+    pixels = fit_camera(cv2.blendLinear(result, under, weight, 1 - weight), seen, weight)
     changed = cv2.compare(cv2.max(weight, fill), 0, cv2.CMP_GT)
     target, mask = canvas[y0:y1, x0:x1], written[y0:y1, x0:x1]
     if moved is not None:
