@@ -35,7 +35,8 @@ class CameraRule:
 
 
 RULE = CameraRule()
-_LUMA = np.array([0.114, 0.587, 0.299], np.float32)
+_LUMA = np.array([[0.114, 0.587, 0.299]], np.float32)
+_AROUND = 8     # px beside the face that its bands are made from
 
 
 def fit_camera(drawn: np.ndarray, source: np.ndarray, weight: np.ndarray, *,
@@ -51,22 +52,28 @@ def fit_camera(drawn: np.ndarray, source: np.ndarray, weight: np.ndarray, *,
         BGR float32 (h, w, 3); ``drawn`` where ``weight`` is 0.
     """
     inner = _inner(weight, rule)
-    if np.count_nonzero(inner) < rule.least_pixels:
+    if cv2.countNonZero(inner) < rule.least_pixels:
         return drawn
-    luma = drawn @ _LUMA
-    bands, wanted = _bands(luma, rule), _bands(source @ _LUMA, rule)
-    gains = [float(gain) for gain in _gains(bands, wanted, inner, rule)]
-    fitted = np.full_like(luma, (1 - gains[-1]) * float(bands[-1][inner].mean()))
+    luma = cv2.transform(drawn, _LUMA)
+    bands = _bands(luma, rule)
+    # The source is only measured, and only where the middle of the face is.
+    x, y, w, h = cv2.boundingRect(inner)
+    around = np.s_[max(y - _AROUND, 0):y + h + _AROUND, max(x - _AROUND, 0):x + w + _AROUND]
+    wanted = _bands(cv2.transform(np.ascontiguousarray(source[around]), _LUMA), rule)
+    here, there = inner > 0, inner[around] > 0
+    gains = _gains(bands, here, wanted, there, rule)
+    fitted = np.full_like(luma, (1 - gains[-1]) * float(bands[-1][here].mean()))
     for band, gain in zip(bands, gains, strict=True):
-        fitted += gain * band
+        cv2.scaleAdd(band, gain, fitted, dst=fitted)
     chroma = cv2.GaussianBlur(drawn - luma[..., None], (0, 0), rule.chroma_sigma)
-    return drawn + (fitted[..., None] + chroma - drawn) * weight[..., None]
+    moved = cv2.multiply(chroma + fitted[..., None] - drawn, cv2.merge([weight] * 3))
+    return cv2.add(drawn, moved, dst=moved)
 
 
 def _inner(weight: np.ndarray, rule: CameraRule) -> np.ndarray:
-    """bool (h, w): the middle of the drawn face."""
+    """uint8 (h, w), 1 in the middle of the drawn face."""
     depth = cv2.distanceTransform((weight > rule.inner).astype(np.uint8), cv2.DIST_L2, 3)
-    return depth > rule.depth * depth.max()
+    return (depth > rule.depth * depth.max()).astype(np.uint8)
 
 
 def _bands(luma: np.ndarray, rule: CameraRule) -> list[np.ndarray]:
@@ -79,22 +86,23 @@ def _bands(luma: np.ndarray, rule: CameraRule) -> list[np.ndarray]:
     return [*out, before]
 
 
-def _gains(bands: list[np.ndarray], wanted: list[np.ndarray], inner: np.ndarray,
-           rule: CameraRule) -> np.ndarray:
-    """A factor for each band."""
-    have = np.array([band[inner] for band in bands])
-    want = np.array([band[inner] for band in wanted])
-    edges = np.array([cv2.Laplacian(band, cv2.CV_32F)[inner] for band in bands])
-    want_edge = float(sum(cv2.Laplacian(band, cv2.CV_32F) for band in wanted)[inner].std())
+def _gains(bands: list[np.ndarray], here: np.ndarray, wanted: list[np.ndarray],
+           there: np.ndarray, rule: CameraRule) -> list[float]:
+    """A factor for each band, from where the face is in both images (bool (h, w))."""
+    want = np.cov([band[there] for band in wanted])
+    want_edge = float(cv2.Laplacian(sum(wanted), cv2.CV_32F)[there].std())
+    have = np.cov([band[here] for band in bands])
+    edges = np.cov([cv2.Laplacian(band, cv2.CV_32F)[here] for band in bands])
     low = np.array([0.0] * len(rule.most) + [rule.contrast[0]])
     high = np.array([*rule.most, rule.contrast[1]])
-    gains = np.clip(want.std(axis=1) / np.maximum(have.std(axis=1), 1e-3), low, high)
+    gains = np.clip(np.sqrt(want.diagonal() / np.maximum(have.diagonal(), 1e-6)), low, high)
     # How much each band adds to sharpness and to contrast: fine ones to the one, coarse
     # ones to the other.
     fine = np.linspace(1.0, 0.0, len(gains))
     for _ in range(rule.rounds):
-        edge = want_edge / max(float((gains @ edges).std()), 1e-3)
-        total = float(want.sum(axis=0).std()) / max(float((gains @ have).std()), 1e-3)
+        edge = want_edge / max(float(gains @ edges @ gains), 1e-6) ** 0.5
+        total = (max(float(want.sum()), 0.0)
+                 / max(float(gains @ have @ gains), 1e-6)) ** 0.5
         change = np.clip(edge, 0.5, 2.0) ** fine * np.clip(total, 0.5, 2.0) ** (1 - fine)
         gains = np.clip(gains * change, low, high)
-    return gains
+    return gains.tolist()
