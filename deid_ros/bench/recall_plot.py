@@ -26,8 +26,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
     for name, row in subjects.items():
         label = name
         if "time" in row:
-            label += f" ({row['time']['cpu_ms']:.0f} CPU ms"
-            label += (f", {row['false_per_frame']:g} false)" if "false_per_frame" in row else ")")
+            label += f" ({row['time']['cpu_ms']:.0f} CPU ms)"
         for group, marker in (("size", "o"), ("film", "^")):
             points = [(float(key.split()[0]), rate) for key, rate in _rates(row, group)]
             if points:
