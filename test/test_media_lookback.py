@@ -135,3 +135,28 @@ def test_searching_meanwhile_changes_nothing_but_time(ahead, count):
         assert token == other and type(done) is type(expected)
         if not isinstance(done, DetectorError):
             assert (done.frame == expected.frame).all() and (done.faces == expected.faces).all()
+
+
+class Hinted(Appears):
+    """The same, with something weak to be seen from frame ``hinted`` on."""
+
+    def __init__(self, first, hinted, **options):
+        super().__init__(first, **options)
+        self.hinted = hinted
+
+    def find(self, frame, *, stamp_ns=0):
+        found = super().find(frame, stamp_ns=stamp_ns)
+        box = boxes_of(make_face((60 + 3 * self.calls, 60), 40)).astype(np.float32)
+        hints = box if self.calls >= self.hinted else box[:0]
+        return Found(found.faces, found.chips, found.cut, hints)
+
+
+@pytest.mark.parametrize(("hinted", "begins"), [(10, 7), (7, 4), (5, 2), (0, 0)])
+def test_backwards_as_far_as_something_was_seen_and_three_frames_more(hinted, begins):
+    _, out = run(Hinted(10, hinted), ahead=12)
+    assert [len(done.faces) for done in out] == [0] * begins + [1] * (20 - begins)
+
+
+def test_a_glimpse_is_not_covered_backwards():
+    _, out = run(Appears(10, last=10))
+    assert [len(done.faces) for done in out] == [0] * 10 + [1] + [0] * 9

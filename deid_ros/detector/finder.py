@@ -49,11 +49,14 @@ class Found:
 
     ``faces``: N rows of ``faces.FACE``. ``chips``: BGR uint8 (M, S, S, 3), M <= N,
     to which ``faces['chip']`` points. ``cut``: another scene begins with this frame.
+    ``hints`` float32 (K, 4): boxes of all that the detector saw, however weakly; None where
+    nobody knows.
     """
 
     faces: np.ndarray
     chips: np.ndarray
     cut: bool = False
+    hints: np.ndarray | None = None
 
 
 class FaceFinder:
@@ -158,6 +161,7 @@ class FaceFinder:
             self._glimpsed = self._glimpsed[:0]
         tracker.predict(frames)
         detections = self.detector.search(frame)
+        hints = detections["box"]
         matched = self._match(detections)
         if cut:
             matched = self._end_moved(detections, matched)
@@ -199,7 +203,7 @@ class FaceFinder:
         tracker.expire(frame.shape)
         raw = {track.id: row["box"] for track, row in zip(tracks, detections, strict=True)}
         faces, chips = self.table.rows(frame, [*tracker.tracks, *glimpses], raw)
-        return Found(faces, chips, cut)
+        return Found(faces, chips, cut, hints)
 
     def _match(self, detections: np.ndarray) -> np.ndarray:
         """The track of each row of ``DETECTION``, int (N,), or -1: sure rows choose first."""

@@ -2,7 +2,7 @@
 
 Detectors find a face some frames after it could be seen. Where frames can still be
 changed they wait, as many as a missed face is carried forwards, and leave with what
-was found later.
+was found later: as far back as the detector saw something there, however weakly.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _SPEED_FRAMES = 4       # from so many frames of a new track its speed is known
 _FASTEST = 0.25         # of its size a frame: what is more is a jump, not a motion
 _MEMORY = 400e6         # bytes of waiting frames at most
 _FURTHEST = 12          # frames back: beyond, where a face was is anybody's guess
+_UNSEEN = 3             # frames in a row in which nothing hints at the face: it was not there
+_HINT = 0.2             # IoU of a hint with where the face should have been
 _SEARCHED = 2           # frames that are searched, or wait for it, while others are covered
 
 
@@ -144,6 +146,7 @@ class LookBack:
         found = waiting.found
         ahead = [new for new in self._new.values() if self._lasts(new)
                  and new.scene <= index and new.index - index <= self._frames]
+        ahead = [new for new in ahead if self._was_there(new, waiting)]
         if ahead:
             earlier = np.array([backwards(new.rows, new.index - index) for new in ahead])
             earlier = earlier[_visible(earlier, waiting.frame.shape)]
@@ -154,6 +157,19 @@ class LookBack:
         except DeidError as error:
             return waiting.token, error
 
+    def _was_there(self, new: _New, leaving: _Waiting) -> bool:
+        """Whether the detector saw something of a new face on the way back to this frame."""
+        unseen = 0
+        before = [leaving, *self._waiting][:new.index - self._first + 1]
+        for frames, waiting in enumerate(reversed(before), start=1):
+            hints = getattr(waiting.found, "hints", None)
+            if hints is None:
+                continue
+            place = boxes_of(backwards(new.rows, frames)[None]).astype(np.float64)
+            unseen = 0 if (overlaps(hints, place) > _HINT).any() else unseen + 1
+            if unseen > _UNSEEN:
+                return False
+        return True
 
     def _lasts(self, new: _New) -> bool:
         """Whether a face is more than a glimpse: seen again, or there was no time for that."""
@@ -179,6 +195,14 @@ def backwards(rows: list[np.ndarray], frames: int) -> np.ndarray:
     row["width"], row["height"] = np.ceil(low + size) - np.floor(low)
     row["carried"], row["trusted"], row["chip"] = 1, 0, CHIP_NONE
     return row
+
+
+def overlaps(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes (N, 4) with another (1, 4): float64 (N,)."""
+    low = np.maximum(boxes[:, :2], other[:, :2])
+    high = np.minimum(boxes[:, :2] + boxes[:, 2:], other[:, :2] + other[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=1)
+    return shared / np.maximum(boxes[:, 2:].prod(axis=1) + other[:, 2:].prod() - shared, 1e-9)
 
 
 def _visible(faces: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
