@@ -45,7 +45,9 @@ def kept_exif(image: Image.Image) -> bytes:
 
 def _written(value: Any) -> Any:
     # Pillow reads texts byte for byte, but writes only ASCII ones so.
-    return value.encode("latin-1", "replace") if isinstance(value, str) else value
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("latin-1", "replace")
+    return value
 
 
 def _can_write(main: dict[int, Any], below: dict[int, Any]) -> bool:

@@ -13,9 +13,10 @@ import numpy as np
 
 from deid_ros.errors import MediaError
 from deid_ros.media.medium import Writing
+from deid_ros.media.sound import SoundTrack
 from deid_ros.media.videos import FULL, SCALING, SWS_MATRIX, VideoReader, reason_of
 
-__all__ = ["VideoWriter"]
+__all__ = ["VideoWriter", "encoder_for"]
 
 # Container by the end of the name, where FFmpeg's own guess needs a name.
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
@@ -39,10 +40,15 @@ _QUALITY = {"libx264": {"crf": "20", "preset": "superfast", "x264-params": "mbtr
             "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6"},
             "libvpx": {"crf": "10", "b": "4M", "deadline": "realtime", "cpu-used": "6"},
             "libsvtav1": {"crf": "26", "preset": "10"}}
+_FINE = ("libx264", "libx265", "libvpx-vp9", "mjpeg")     # more than half the colours
+_MOST_TICKS, _TICKS = 1 << 16, 45000    # of a second, which MPEG-4 counts in 16 bits
+_LATEST = 1 << 50       # ticks by which a frame can be decoded before it is shown
 _BY_QUANTISER = ("mpeg4", "mjpeg", "mpeg2video", "mpeg1video")
 
-# What says where a video was made; what is long can be a picture.
-_PLACE = re.compile("location|gps|geo|xyz|latitude|longitude", re.IGNORECASE)
+# The only words about a video that are kept; what is long can be a picture.
+_KEPT = re.compile(r"title|artist|author|album|genre|copyright|comment|description|date|"
+                   r"creation_time|make|model|encoder|software|"
+                   r"com\.apple\.quicktime\.(make|model|software|creationdate)", re.IGNORECASE)
 _LONGEST = 256
 
 
@@ -63,11 +69,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, *, suffix: str, reader: VideoReader,
                  size: tuple[int, int], first: av.VideoFrame, writing: Writing) -> None:
-        container = _CONTAINERS.get(suffix.lower())
-        if container is None:
-            raise MediaError(f"Videos that end in '{suffix}' are not written; name the output "
-                             "file .mp4 with -o.")
-        codec = _encoder(reader.codec, container, writing.codec)
+        container, codec = encoder_for(suffix, reader.codec, writing.codec)
         try:
             self._container = av.open(str(path), "w", format=container)
             options = dict(_QUALITY.get(codec, {}))
@@ -76,7 +78,8 @@ class VideoWriter:
             if container == "avi":
                 options["bf"] = "0"  # it cannot say in which order frames are shown
             self._stream = self._container.add_stream(codec, rate=reader.rate, options=options)
-            self._sound = {stream.index: _like(self._container, stream) for stream in reader.sound}
+            self._sound = {stream.index: SoundTrack(self._container, stream)
+                           for stream in reader.sound}
         except (OSError, ValueError) as error:
             raise MediaError(f"No video can be written with {codec} in {container} "
                              f"({reason_of(error)}); name the output file .mp4 or .mkv with -o"
@@ -84,13 +87,13 @@ class VideoWriter:
         if writing.keep_metadata:
             self._container.metadata.update(
                 {key: value for key, value in reader.metadata.items()
-                 if not _PLACE.search(key) and len(value) <= _LONGEST})
+                 if _KEPT.fullmatch(key) and len(value) <= _LONGEST and value.isprintable()})
         self.codec = codec
         context = self._stream.codec_context
         self._stream.width, self._stream.height = size
         # Half the colours need whole pairs of pixels.
         even = size[0] % 2 == 0 and size[1] % 2 == 0
-        self._format = _pixel_format(codec, even)
+        self._format = self.pixel_format = _pixel_format(codec, even, first.format)
         self._stream.pix_fmt = self._format
         if codec in _BY_QUANTISER:
             # Nearly without loss; these have no other measure of quality.
@@ -99,16 +102,25 @@ class VideoWriter:
                 context.qmin = context.qmax = min(max(round(writing.crf), 1), 31)
             context.bit_rate = 8 * size[0] * size[1] * 3
         self._time_base = reader.time_base
-        if codec in ("mpeg4", "mpeg2video", "mpeg1video"):
-            # They count time in frames, in 16 bits.
-            self._time_base = 1 / reader.rate
+        if codec in ("mpeg2video", "mpeg1video") or container == "avi":
+            self._time_base = 1 / reader.rate  # they count time in frames
+        elif codec == "mpeg4" and self._time_base.denominator >= _MOST_TICKS:
+            self._time_base = Fraction(1, _TICKS)
         context.time_base = self._time_base
         self._stream.time_base = self._time_base
         self._colours = reader.colours(first)
         context.colorspace, context.color_range = self._colours.matrix, self._colours.range
         context.color_primaries = reader.stream.codec_context.color_primaries
         context.color_trc = reader.stream.codec_context.color_trc
+        context.sample_aspect_ratio = reader.aspect(first)
+        if codec == "libx265" and container in ("mp4", "mov"):
+            context.codec_tag = _tag_of(reader)
         self._last = -1
+
+    @property
+    def lost(self) -> int:
+        """Packets of sound that could not be decoded."""
+        return sum(track.lost for track in self._sound.values())
 
     def write(self, pixels: np.ndarray, pts: int, time_base: Fraction) -> None:
         """Append BGR uint8 (H, W, 3) at a time of ``pts * time_base`` seconds."""
@@ -120,16 +132,25 @@ class VideoWriter:
         pts = round(pts * time_base / self._time_base)
         frame.pts, frame.time_base = max(pts, self._last + 1), self._time_base
         self._last = frame.pts
-        self._container.mux(self._stream.encode(frame))
+        self._mux(self._stream.encode(frame))
+
+    def _mux(self, packets: Any) -> None:
+        for packet in packets:
+            # Of one or two frames libx265 gives a time of decoding that was never set.
+            if packet.dts is not None and packet.pts is not None and (
+                    not 0 <= packet.pts - packet.dts < _LATEST):
+                packet.dts = packet.pts
+            self._container.mux(packet)
 
     def copy(self, packet: Any) -> None:
-        """Append a packet of the input's sound as it is."""
-        packet.stream = self._sound[packet.stream.index]
-        self._container.mux(packet)
+        """Append a packet of the input's sound, encoded again."""
+        self._sound[packet.stream.index].add(packet)
 
     def close(self) -> None:
         """Write what the encoder still holds, and the index."""
-        self._container.mux(self._stream.encode(None))
+        self._mux(self._stream.encode(None))
+        for track in self._sound.values():
+            track.finish()
         self._container.close()
 
     def abandon(self) -> None:
@@ -138,14 +159,28 @@ class VideoWriter:
             self._container.close()
 
 
-def _like(container: Any, stream: Any) -> Any:
-    """A stream for packets of ``stream``, without its language, titles and the rest."""
-    if hasattr(container, "add_stream_from_template"):
-        made = container.add_stream_from_template(stream)
-    else:
-        made = container.add_stream(template=stream)
-    made.metadata.clear()
-    return made
+def encoder_for(suffix: str, codec: str, asked: str = "") -> tuple[str, str]:
+    """Container and encoder of an output.
+
+    Args:
+        suffix: what the output ends with ('.mp4').
+        codec: the input's codec ('h264').
+        asked: the encoder or codec family that is wished for, '' for the input's.
+
+    Raises:
+        MediaError: videos of this name are not written, or there is no encoder.
+    """
+    container = _CONTAINERS.get(suffix.lower())
+    if container is None:
+        raise MediaError(f"Videos that end in '{suffix}' are not written; name the output "
+                         "file .mp4 with -o.")
+    return container, _encoder(codec, container, asked)
+
+
+def _tag_of(reader: VideoReader) -> str:
+    """The kind of HEVC that the input's container names; Apple's players take only hvc1."""
+    tag = reader.stream.codec_context.codec_tag
+    return tag if tag in ("hvc1", "hev1") else "hvc1"
 
 
 def _encoder(codec: str, container: str, asked: str) -> str:
@@ -174,9 +209,16 @@ def _can_encode(name: str) -> bool:
         return False
 
 
-def _pixel_format(codec: str, even: bool) -> str:
-    if codec == "mjpeg":
-        return "yuvj420p" if even else "yuvj444p"
+def _pixel_format(codec: str, even: bool, before: av.VideoFormat) -> str:
+    """As fine in its colours as the input where the encoder can do that."""
     if codec == "ffv1":
         return "bgr0"
-    return "yuv420p" if even or codec == "mpeg4" else "yuv444p"
+    if codec == "mpeg4":
+        return "yuv420p"
+    kind = "yuvj" if codec == "mjpeg" else "yuv"
+    halved = before.chroma_width(64) < 64, before.chroma_height(64) < 64
+    if not even or (codec in _FINE and halved == (False, False)):
+        return f"{kind}444p"
+    if codec in _FINE and halved == (True, False):
+        return f"{kind}422p"
+    return f"{kind}420p"

@@ -14,8 +14,10 @@ from av.video.reformatter import Interpolation
 
 from deid_ros.errors import MediaError
 from deid_ros.media.behind import Behind
+from deid_ros.media.changes import changes, streams_of
 from deid_ros.media.files import Job
 from deid_ros.media.medium import Frame, Writing
+from deid_ros.media.orientation import DisplayTurn
 from deid_ros.pipeline import Processed
 
 __all__ = ["VideoMedium", "VideoReader"]
@@ -24,7 +26,9 @@ __all__ = ["VideoMedium", "VideoReader"]
 _BT709, _BT601, _LIMITED, FULL = 1, 6, 1, 2
 SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 # Without exact rounding every conversion makes a video a little darker.
-SCALING = int(Interpolation.BILINEAR) | int(getattr(Interpolation, "ACCURATE_RND", 0x40000))
+# And without whole colours across (FULL_CHR_H_INT) FFmpeg's quick way takes a level more.
+SCALING = (int(Interpolation.BILINEAR) | int(getattr(Interpolation, "ACCURATE_RND", 0x40000))
+           | int(getattr(Interpolation, "FULL_CHR_H_INT", 0x2000)))
 
 
 class Colours(NamedTuple):
@@ -45,6 +49,9 @@ class VideoReader:
         count: frames expected, 0 where unknown.
         lost: packets that could not be decoded, so far.
         metadata: what the file says of itself.
+        chapters: how many it has.
+        has_alpha: whether there is transparency beside the pictures, which no decoder
+            here reads.
         sound: the streams whose packets ``on_sound`` is called with, as they come.
 
     Args:
@@ -59,7 +66,7 @@ class VideoReader:
         self.path, self.lost, self._on_sound = path, 0, on_sound
         try:
             self._container = av.open(str(path))
-        except (OSError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError, EOFError) as error:
             raise MediaError(f"{path} is no video that can be read ({reason_of(error)}); check the "
                              "file.") from None
         pictures = [s for s in self._container.streams.video if not _attached(s)]
@@ -73,6 +80,8 @@ class VideoReader:
         self.sound = list(self._container.streams.audio) if on_sound else []
         self.metadata = dict(self._container.metadata)
         self.others = [s for s in self._container.streams if s is not self.stream]
+        self.chapters = len(_chapters(self._container))
+        self.has_alpha = self.stream.metadata.get("alpha_mode") == "1"
         codec = self.stream.codec_context.codec
         # The decoder may have a name of its own: libdav1d for av1.
         self.codec = getattr(codec, "canonical_name", codec.name)
@@ -100,11 +109,7 @@ class VideoReader:
         for frame in self._decoded():
             pts = times.next(frame)
             pixels = _to_bgr(frame, self.colours(frame))
-            turns = round(frame.rotation / 90) % 4
-            if turns:
-                # FFmpeg's rotation is what turns the frame upright, anticlockwise.
-                pixels = np.ascontiguousarray(np.rot90(pixels, turns))
-            yield pixels, pts, frame
+            yield DisplayTurn(frame).upright(pixels), pts, frame
 
     def samples(self, count: int) -> Iterator[np.ndarray]:
         """Frames BGR uint8 (H, W, 3) from all over the video, at most ``count``."""
@@ -114,8 +119,15 @@ class VideoReader:
                 self._container.seek(int(length * number / count))
             for frame in self._decoded():
                 pixels = _to_bgr(frame, self.colours(frame))
-                yield np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
+                yield DisplayTurn(frame).upright(pixels)
                 break
+
+    def aspect(self, frame: av.VideoFrame) -> Fraction:
+        """Width of an upright pixel by its height."""
+        ratio = self.stream.sample_aspect_ratio or self.stream.codec_context.sample_aspect_ratio
+        if not ratio or ratio <= 0:
+            return Fraction(1)
+        return 1 / Fraction(ratio) if DisplayTurn(frame).swapped else Fraction(ratio)
 
     def colours(self, frame: av.VideoFrame) -> Colours:
         """How a frame's numbers mean colours; what is not said is as players assume."""
@@ -132,7 +144,7 @@ class VideoReader:
                 packet = next(packets)
             except StopIteration:
                 return
-            except (OSError, ValueError):
+            except (OSError, ValueError, EOFError):
                 self.lost += 1  # the file ends in the middle of something
                 packet = None
             if packet is not None and packet.stream is not self.stream:
@@ -183,6 +195,10 @@ def _to_bgr(frame: av.VideoFrame, colours: Colours) -> np.ndarray:
         dst_color_range=FULL, interpolation=SCALING).to_ndarray()
 
 
+def _chapters(container: Any) -> list[Any]:
+    return container.chapters() if hasattr(container, "chapters") else []
+
+
 def _attached(stream: Any) -> bool:
     """Whether a stream is a cover picture, which would show the old face."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
@@ -203,17 +219,18 @@ class VideoMedium:
         self._waiting: list[Any] = []       # sound that came before the first picture
         self._writer: Any = None
         self._behind = Behind("writer")
-        self._written = 0
+        self._written = self._lost_sound = 0
         self._reader = VideoReader(job.source,
                                    on_sound=self._hear if writing.keep_audio else None)
         self.total = self._reader.count
         self.warnings: list[str] = []
-        self.facts: dict[str, Any] = {"sound": "copied" if self._reader.sound else "none left"}
+        self.facts: dict[str, Any] = {
+            "sound": "encoded again" if self._reader.sound else "none left"}
 
     @property
     def lost(self) -> int:
         """Packets that could not be decoded."""
-        return self._reader.lost
+        return self._reader.lost + (self._writer.lost if self._writer else self._lost_sound)
 
     @property
     def notes(self) -> list[str]:
@@ -243,6 +260,9 @@ class VideoMedium:
                                    reader=self._reader, size=size, first=frame,
                                    writing=self._writing)
         self.facts["codec"] = self._writer.codec
+        self.facts["streams"] = streams_of(self._reader)
+        self.warnings += [f"{self._job.source}: {sentence}" for sentence in changes(
+            self._reader, frame, self._writer.pixel_format)]
         for packet in self._waiting:
             self._hear(packet)
         self._waiting.clear()
@@ -281,13 +301,13 @@ class VideoMedium:
         with self._explained():
             self._behind.finish()
             self._writer.close()
-        self._writer = None
+        self._lost_sound, self._writer = self._writer.lost, None
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (av.FFmpegError, OSError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise MediaError(f"{self._job.target} could not be written ({reason_of(error)}); check "
                              "the space left, or name the output file .mp4 or .mkv with "
                              "-o.") from None
