@@ -6,7 +6,7 @@ from typing import Any
 
 import av
 
-__all__ = ["changes", "streams_of"]
+__all__ = ["changes", "lost_tracks", "streams_of"]
 
 _CURVES = {16: "PQ", 18: "HLG"}     # of ITU-T H.273
 
@@ -20,26 +20,40 @@ def streams_of(reader: Any) -> list[dict[str, Any]]:
             for stream in sorted([reader.stream, *reader.others], key=lambda s: s.index)]
 
 
+def lost_tracks(reader: Any) -> list[str]:
+    """A sentence for each further track of pictures or texts that people watch."""
+    return [_sentence(stream) for stream in streams_of(reader)
+            if stream["action"] == "left behind" and stream["kind"] in ("video", "subtitle")]
+
+
+def _sentence(stream: dict[str, Any]) -> str:
+    return (f"stream {stream['index']} ({stream['kind']}, {stream['codec']}) is left behind; "
+            "only one stream of pictures is written.")
+
+
 def changes(reader: Any, first: av.VideoFrame, written: str) -> list[str]:
     """A sentence for each property of the input that the output has not.
 
-    Sound that nobody asked for is none of them: it is always left behind.
+    Sound that nobody asked for is none of them: it is always left behind. Nor are the
+    tracks of ``lost_tracks``.
 
     Args:
         first: the first frame as it was decoded.
         written: pixel format of the output.
     """
-    found = [f"stream {stream['index']} ({stream['kind']}, {stream['codec']}) is left behind."
-             for stream in streams_of(reader)
-             if stream["action"] == "left behind" and stream["kind"] != "audio"]
+    found = [_sentence(stream) for stream in streams_of(reader)
+             if stream["action"] == "left behind"
+             and stream["kind"] not in ("audio", "video", "subtitle")]
     if reader.chapters:
         found.append(f"{reader.chapters} chapters are left behind.")
     before, after = first.format, av.VideoFormat(written)
     bits = max(part.bits for part in before.components)
-    if bits > 8:
+    kept = max(part.bits for part in after.components)
+    if bits > max(kept, 8):
         curve = _CURVES.get(int(first.color_trc or 0), "")
         also = f", with the {curve} curve still named" if curve else ""
-        found.append(f"its {bits} bits a colour become 8 bits{also}; steps may show in even areas.")
+        found.append(f"its {bits} bits a colour become {kept} bits{also}; steps may show in even "
+                     "areas.")
     if any(part.is_alpha for part in before.components) or reader.has_alpha:
         found.append("its transparency (alpha) is not kept; what was transparent shows.")
     if first.interlaced_frame:

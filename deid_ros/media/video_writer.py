@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 
 from deid_ros.errors import MediaError
 from deid_ros.media.medium import Writing
+from deid_ros.media.orientation import DisplayTurn
 from deid_ros.media.sound import SoundTrack
 from deid_ros.media.videos import FULL, SCALING, SWS_MATRIX, VideoReader, reason_of
 
@@ -41,6 +43,7 @@ _QUALITY = {"libx264": {"crf": "20", "preset": "superfast", "x264-params": "mbtr
             "libvpx": {"crf": "10", "b": "4M", "deadline": "realtime", "cpu-used": "6"},
             "libsvtav1": {"crf": "26", "preset": "10"}}
 _FINE = ("libx264", "libx265", "libvpx-vp9", "mjpeg")     # more than half the colours
+_DEEP = ("p10le", "p12le")
 _MOST_TICKS, _TICKS = 1 << 16, 45000    # of a second, which MPEG-4 counts in 16 bits
 _LATEST = 1 << 50       # ticks by which a frame can be decoded before it is shown
 _BY_QUANTISER = ("mpeg4", "mjpeg", "mpeg2video", "mpeg1video")
@@ -94,6 +97,10 @@ class VideoWriter:
         # Half the colours need whole pairs of pixels.
         even = size[0] % 2 == 0 and size[1] % 2 == 0
         self._format = self.pixel_format = _pixel_format(codec, even, first.format)
+        #: Whether it has more than 8 bits a colour.
+        self.deep = self._format.endswith(_DEEP)
+        if self.deep and codec == "libvpx-vp9":
+            context.options = {**options, "profile": "2" if "420" in self._format else "3"}
         self._stream.pix_fmt = self._format
         if codec in _BY_QUANTISER:
             # Nearly without loss; these have no other measure of quality.
@@ -122,13 +129,21 @@ class VideoWriter:
         """Packets of sound that could not be decoded."""
         return sum(track.lost for track in self._sound.values())
 
-    def write(self, pixels: np.ndarray, pts: int, time_base: Fraction) -> None:
-        """Append BGR uint8 (H, W, 3) at a time of ``pts * time_base`` seconds."""
+    def write(self, pixels: np.ndarray, pts: int, time_base: Fraction, *,
+              before: av.VideoFrame | None = None, mask: np.ndarray | None = None) -> None:
+        """Append BGR uint8 (H, W, 3) at a time of ``pts * time_base`` seconds.
+
+        Args:
+            before: the frame as it was decoded, where it has more than 8 bits: outside of
+                ``mask``, uint8 (H, W), its numbers stay.
+        """
         frame = av.VideoFrame.from_ndarray(pixels, format="bgr24")
         frame = frame.reformat(
             format=self._format, src_color_range=FULL, interpolation=SCALING,
             dst_colorspace=SWS_MATRIX[self._colours.matrix],
             dst_color_range=self._colours.range)
+        if before is not None and mask is not None and self.deep:
+            _restore(frame, before.reformat(format=self._format), mask)
         pts = round(pts * time_base / self._time_base)
         frame.pts, frame.time_base = max(pts, self._last + 1), self._time_base
         self._last = frame.pts
@@ -210,15 +225,39 @@ def _can_encode(name: str) -> bool:
 
 
 def _pixel_format(codec: str, even: bool, before: av.VideoFormat) -> str:
-    """As fine in its colours as the input where the encoder can do that."""
-    if codec == "ffv1":
-        return "bgr0"
+    """As fine in its colours, and as deep, as the input where the encoder can do that."""
     if codec == "mpeg4":
         return "yuv420p"
-    kind = "yuvj" if codec == "mjpeg" else "yuv"
     halved = before.chroma_width(64) < 64, before.chroma_height(64) < 64
-    if not even or (codec in _FINE and halved == (False, False)):
-        return f"{kind}444p"
-    if codec in _FINE and halved == (True, False):
-        return f"{kind}422p"
+    name = "444p" if not even or halved == (False, False) else (
+        "422p" if halved == (True, False) else "420p")
+    known = {form.name for form in av.codec.Codec(codec, "w").video_formats or ()}
+    bits = max(part.bits for part in before.components)
+    if 8 < bits <= 12 and not before.is_rgb:
+        deep = f"yuv{name}{10 if bits <= 10 else 12}le"
+        if deep in known:
+            return deep
+    if codec == "ffv1":
+        return "bgr0"
+    kind = "yuvj" if codec == "mjpeg" else "yuv"
+    if not even or (codec in _FINE and kind + name in known):
+        return kind + name
     return f"{kind}420p"
+
+
+def _restore(frame: av.VideoFrame, before: av.VideoFrame, mask: np.ndarray) -> None:
+    """Put the decoded numbers back into every plane, but for the pixels of the mask."""
+    turn = DisplayTurn(before)
+    for made, old in zip(_planes(frame), _planes(before), strict=True):
+        height, width = made.shape
+        covered = mask
+        if made.shape != mask.shape:  # a colour of several pixels is covered if one of them is
+            covered = cv2.dilate(mask, np.ones((3, 3), np.uint8))
+            covered = cv2.resize(covered, (width, height), interpolation=cv2.INTER_NEAREST)
+        np.copyto(made, turn.upright(old), where=covered == 0)
+
+
+def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    """Views uint16 (H, W) of the planes of a frame of 9 to 16 bits."""
+    return [np.frombuffer(plane, np.uint16).reshape(plane.height, -1)[:, :plane.width]
+            for plane in frame.planes]

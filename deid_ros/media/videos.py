@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from av.video.reformatter import Interpolation
 
 from deid_ros.errors import MediaError
 from deid_ros.media.behind import Behind
-from deid_ros.media.changes import changes, streams_of
+from deid_ros.media.changes import changes, lost_tracks, streams_of
 from deid_ros.media.files import Job
 from deid_ros.media.medium import Frame, Writing
 from deid_ros.media.orientation import DisplayTurn
@@ -235,8 +236,9 @@ class VideoMedium:
     @property
     def notes(self) -> list[str]:
         """What was lost, in words."""
-        return [f"{self.lost} damaged packets of {self._job.source} could not be read; "
+        lost = [f"{self.lost} damaged packets of {self._job.source} could not be read; "
                 f"{self._written} frames were written."] if self.lost else []
+        return lost + [f"{self._job.source}: {sentence}" for sentence in lost_tracks(self._reader)]
 
     def frames(self) -> Iterator[Frame]:
         """The frames, upright, by rising times."""
@@ -251,7 +253,7 @@ class VideoMedium:
                                  f"frame {index}; split it there first.")
             # Time begins with the video, whatever its first stamp; 0 means unknown.
             stamp = max(1, round(pts * self._reader.time_base * 1_000_000_000))
-            yield Frame(pixels, stamp, index, token=pts)
+            yield Frame(pixels, stamp, index, token=(pts, frame if self._writer.deep else None))
 
     def _open(self, size: tuple[int, int], frame: av.VideoFrame) -> None:
         from deid_ros.media.video_writer import VideoWriter
@@ -282,8 +284,9 @@ class VideoMedium:
         """
         if processed is not None:
             with self._explained():
-                self._behind.do(self._writer.write, processed.frame, frame.token,
-                                self._reader.time_base)
+                pts, before = frame.token
+                self._behind.do(partial(self._writer.write, before=before, mask=processed.mask),
+                                processed.frame, pts, self._reader.time_base)
             self._written += 1
 
     def urgent(self) -> None:
