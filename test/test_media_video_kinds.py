@@ -33,11 +33,12 @@ def picture(index: int = 0) -> np.ndarray:
 
 
 def add(container, times, *, codec="libx264", form="yuv420p", aspect=None, base=Fraction(1, 1000),
-        colours=None):
-    """One track with frames at these times (in ``base``)."""
+        colours=None, last=None, options=None):
+    """One track with frames at these times (in ``base``), the last of them for so long."""
+    packets = []
     if codec not in av.codecs_available:
         pytest.skip(f"this PyAV has no {codec}")
-    stream = container.add_stream(codec, rate=25)
+    stream = container.add_stream(codec, rate=25, options=options or {})
     stream.width, stream.height, stream.pix_fmt = *SIZE, form
     stream.codec_context.time_base = base
     if aspect:
@@ -47,8 +48,13 @@ def add(container, times, *, codec="libx264", form="yuv420p", aspect=None, base=
     for i, time in enumerate(times):
         frame = av.VideoFrame.from_ndarray(picture(i), format="bgr24").reformat(format=form)
         frame.pts, frame.time_base = time, base
-        container.mux(stream.encode(frame))
-    container.mux(stream.encode(None))
+        packets += stream.encode(frame)
+    for packet in [*packets, *stream.encode(None)]:
+        if len(times) <= 2:
+            packet.dts = packet.pts  # libx265 leaves it unset for one or two frames
+        if packet.pts == times[-1] and last:
+            packet.duration = last
+        container.mux(packet)
     return stream
 
 
@@ -179,6 +185,31 @@ def test_times_of_mpeg4_stay(tmp_path, suffix):
     source = clip(tmp_path / f"a{suffix}", times, codec="mpeg4")
     before, after = ([frame.time for frame in frames_of(path)] for path in (source, run(source)[1]))
     assert np.abs(np.diff(before) - np.diff(after)).max() < 0.003
+
+
+@pytest.mark.parametrize("suffix, codec", [(".mkv", "libx264"), (".webm", "libvpx-vp9"),
+                                           (".mkv", "libx265")])
+def test_the_last_frame_lasts_as_long_as_before(tmp_path, suffix, codec):
+    source = clip(tmp_path / f"a{suffix}", codec=codec, last=500)
+    assert [f.duration for f in frames_of(source)][-1] == 500
+    assert [f.duration for f in frames_of(run(source)[1])][-1] == 500
+
+
+@pytest.mark.parametrize("order", ["tff", "bff"])
+@pytest.mark.parametrize("suffix", [".mp4", ".ts", ".mkv"])
+def test_interlaced_h264_stays_interlaced(tmp_path, suffix, order):
+    source = clip(tmp_path / f"a{suffix}", options={"x264-params": f"{order}=1"})
+    outcome, target = run(source)
+    with av.open(str(source)) as given, av.open(str(target)) as made:
+        before, after = (c.streams.video[0].codec_context.field_order for c in (given, made))
+    assert before == after and all(frame.interlaced_frame for frame in frames_of(target))
+    assert not outcome.warnings
+
+
+def test_other_interlaced_videos_are_named(tmp_path):
+    source = clip(tmp_path / "a.mkv", options={"x264-params": "tff=1"})
+    outcome, _ = run(source, codec="vp9")
+    assert any("interlaced" in warning for warning in outcome.warnings)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])

@@ -31,7 +31,8 @@ def _sentence(stream: dict[str, Any]) -> str:
             "only one stream of pictures is written.")
 
 
-def changes(reader: Any, first: av.VideoFrame, written: str) -> list[str]:
+def changes(reader: Any, first: av.VideoFrame, written: str, *,
+            interlaced: bool = False) -> list[str]:
     """A sentence for each property of the input that the output has not.
 
     Sound that nobody asked for is none of them: it is always left behind. Nor are the
@@ -40,6 +41,7 @@ def changes(reader: Any, first: av.VideoFrame, written: str) -> list[str]:
     Args:
         first: the first frame as it was decoded.
         written: pixel format of the output.
+        interlaced: whether the output says that it is.
     """
     found = [_sentence(stream) for stream in streams_of(reader)
              if stream["action"] == "left behind"
@@ -56,7 +58,7 @@ def changes(reader: Any, first: av.VideoFrame, written: str) -> list[str]:
                      "areas.")
     if any(part.is_alpha for part in before.components) or reader.has_alpha:
         found.append("its transparency (alpha) is not kept; what was transparent shows.")
-    if first.interlaced_frame:
+    if first.interlaced_frame and not interlaced:
         found.append("it is interlaced; the output keeps both fields of a picture but calls "
                      "itself progressive. Deinterlace it before, if that matters.")
     if _fineness(before) > _fineness(after) and not before.is_rgb:

@@ -16,7 +16,7 @@ from deid_ros.errors import MediaError
 from deid_ros.media.medium import Writing
 from deid_ros.media.orientation import DisplayTurn
 from deid_ros.media.sound import SoundTrack
-from deid_ros.media.videos import FULL, SCALING, SWS_MATRIX, VideoReader, reason_of
+from deid_ros.media.videos import FULL, SCALING, SWS_MATRIX, Shown, VideoReader, reason_of
 
 __all__ = ["VideoWriter", "encoder_for"]
 
@@ -43,9 +43,10 @@ _QUALITY = {"libx264": {"crf": "20", "preset": "superfast", "x264-params": "mbtr
             "libvpx": {"crf": "10", "b": "4M", "deadline": "realtime", "cpu-used": "6"},
             "libsvtav1": {"crf": "26", "preset": "10"}}
 _FINE = ("libx264", "libx265", "libvpx-vp9", "mjpeg")     # more than half the colours
+_FIELDS = {2: "tff", 4: "tff", 3: "bff", 5: "bff"}  # FFmpeg's orders, for x264
 _DEEP = ("p10le", "p12le")
 _MOST_TICKS, _TICKS = 1 << 16, 45000    # of a second, which MPEG-4 counts in 16 bits
-_LATEST = 1 << 50       # ticks by which a frame can be decoded before it is shown
+_UNORDERED = 2          # so few frames need no order of their own
 _BY_QUANTISER = ("mpeg4", "mjpeg", "mpeg2video", "mpeg1video")
 
 # The only words about a video that are kept; what is long can be a picture.
@@ -97,9 +98,17 @@ class VideoWriter:
         # Half the colours need whole pairs of pixels.
         even = size[0] % 2 == 0 and size[1] % 2 == 0
         self._format = self.pixel_format = _pixel_format(codec, even, first.format)
-        #: Whether it has more than 8 bits a colour.
-        self.deep = self._format.endswith(_DEEP)
-        if self.deep and codec == "libvpx-vp9":
+        deep = self._format.endswith(_DEEP)
+        self.interlaced = (first.interlaced_frame and codec == "libx264"
+                           and reader.stream.codec_context.field_order in _FIELDS)
+        #: Whether numbers of decoded frames are to stay: more than 8 bits would be lost, and
+        #: colours of the two fields would be mixed.
+        self.restores = deep or self.interlaced
+        if self.interlaced:
+            order = _FIELDS[reader.stream.codec_context.field_order]
+            context.options = {**options,
+                               "x264-params": f"{options['x264-params']}:{order}=1"}
+        if deep and codec == "libvpx-vp9":
             context.options = {**options, "profile": "2" if "420" in self._format else "3"}
         self._stream.pix_fmt = self._format
         if codec in _BY_QUANTISER:
@@ -122,39 +131,42 @@ class VideoWriter:
         context.sample_aspect_ratio = reader.aspect(first)
         if codec == "libx265" and container in ("mp4", "mov"):
             context.codec_tag = _tag_of(reader)
-        self._last = -1
+        self._last, self._count, self._durations = -1, 0, dict[int, int]()
 
     @property
     def lost(self) -> int:
         """Packets of sound that could not be decoded."""
         return sum(track.lost for track in self._sound.values())
 
-    def write(self, pixels: np.ndarray, pts: int, time_base: Fraction, *,
-              before: av.VideoFrame | None = None, mask: np.ndarray | None = None) -> None:
-        """Append BGR uint8 (H, W, 3) at a time of ``pts * time_base`` seconds.
+    def write(self, pixels: np.ndarray, shown: Shown, time_base: Fraction,
+              mask: np.ndarray | None = None) -> None:
+        """Append BGR uint8 (H, W, 3) at a time of ``shown.pts * time_base`` seconds.
 
-        Args:
-            before: the frame as it was decoded, where it has more than 8 bits: outside of
-                ``mask``, uint8 (H, W), its numbers stay.
+        Outside of ``mask``, uint8 (H, W), the numbers of ``shown.decoded`` stay.
         """
         frame = av.VideoFrame.from_ndarray(pixels, format="bgr24")
         frame = frame.reformat(
             format=self._format, src_color_range=FULL, interpolation=SCALING,
             dst_colorspace=SWS_MATRIX[self._colours.matrix],
             dst_color_range=self._colours.range)
-        if before is not None and mask is not None and self.deep:
-            _restore(frame, before.reformat(format=self._format), mask)
-        pts = round(pts * time_base / self._time_base)
+        if shown.decoded is not None and mask is not None and self.restores:
+            _restore(frame, shown.decoded.reformat(format=self._format), mask)
+        pts = round(shown.pts * time_base / self._time_base)
         frame.pts, frame.time_base = max(pts, self._last + 1), self._time_base
         self._last = frame.pts
+        self._count += 1
+        self._durations[frame.pts] = round(shown.duration * time_base / self._time_base)
         self._mux(self._stream.encode(frame))
 
     def _mux(self, packets: Any) -> None:
         for packet in packets:
-            # Of one or two frames libx265 gives a time of decoding that was never set.
-            if packet.dts is not None and packet.pts is not None and (
-                    not 0 <= packet.pts - packet.dts < _LATEST):
+            # Of one or two frames libx265 gives a time of decoding that was never set; they
+            # are decoded in the order in which they are shown.
+            if self.codec == "libx265" and self._count <= _UNORDERED:
                 packet.dts = packet.pts
+            # Encoders take the average; of the last frame nothing else would tell.
+            if packet.time_base == self._time_base:
+                packet.duration = self._durations.pop(packet.pts, 0) or packet.duration
             self._container.mux(packet)
 
     def copy(self, packet: Any) -> None:
@@ -258,6 +270,7 @@ def _restore(frame: av.VideoFrame, before: av.VideoFrame, mask: np.ndarray) -> N
 
 
 def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
-    """Views uint16 (H, W) of the planes of a frame of 9 to 16 bits."""
-    return [np.frombuffer(plane, np.uint16).reshape(plane.height, -1)[:, :plane.width]
+    """Views (H, W) of the planes of a frame, uint16 where it has more than 8 bits."""
+    kind = np.uint16 if frame.format.components[0].bits > 8 else np.uint8
+    return [np.frombuffer(plane, kind).reshape(plane.height, -1)[:, :plane.width]
             for plane in frame.planes]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +36,15 @@ class Colours(NamedTuple):
 
     matrix: int
     range: int
+
+
+class Shown(NamedTuple):
+    """When a frame is shown, and for how long, in units of the input; ``decoded`` as it
+    came, where its numbers are to stay."""
+
+    pts: int
+    duration: int
+    decoded: av.VideoFrame | None
 
 
 class VideoReader:
@@ -253,7 +261,8 @@ class VideoMedium:
                                  f"frame {index}; split it there first.")
             # Time begins with the video, whatever its first stamp; 0 means unknown.
             stamp = max(1, round(pts * self._reader.time_base * 1_000_000_000))
-            yield Frame(pixels, stamp, index, token=(pts, frame if self._writer.deep else None))
+            yield Frame(pixels, stamp, index, token=Shown(
+                pts, frame.duration or 0, frame if self._writer.restores else None))
 
     def _open(self, size: tuple[int, int], frame: av.VideoFrame) -> None:
         from deid_ros.media.video_writer import VideoWriter
@@ -264,7 +273,8 @@ class VideoMedium:
         self.facts["codec"] = self._writer.codec
         self.facts["streams"] = streams_of(self._reader)
         self.warnings += [f"{self._job.source}: {sentence}" for sentence in changes(
-            self._reader, frame, self._writer.pixel_format)]
+            self._reader, frame, self._writer.pixel_format,
+            interlaced=self._writer.interlaced)]
         for packet in self._waiting:
             self._hear(packet)
         self._waiting.clear()
@@ -284,9 +294,8 @@ class VideoMedium:
         """
         if processed is not None:
             with self._explained():
-                pts, before = frame.token
-                self._behind.do(partial(self._writer.write, before=before, mask=processed.mask),
-                                processed.frame, pts, self._reader.time_base)
+                self._behind.do(self._writer.write, processed.frame, frame.token,
+                                self._reader.time_base, processed.mask)
             self._written += 1
 
     def urgent(self) -> None:
