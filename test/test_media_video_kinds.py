@@ -195,6 +195,31 @@ def test_the_last_frame_lasts_as_long_as_before(tmp_path, suffix, codec):
     assert [f.duration for f in frames_of(run(source)[1])][-1] == 500
 
 
+def test_time_goes_on_where_recordings_were_joined(tmp_path):
+    one, two = (clip(tmp_path / f"{n}.ts", range(0, 1000, 40)) for n in "ab")
+    source = tmp_path / "joined.ts"
+    source.write_bytes(one.read_bytes() + two.read_bytes())
+    times = [frame.time for frame in frames_of(run(source)[1])]
+    assert len(times) == 50 and np.abs(np.diff(times) - 0.04).max() < 0.003
+
+
+@pytest.mark.parametrize("tag", ["hvc1", "hev1"])
+def test_the_kind_of_hevc_stays(tmp_path, tag):
+    source = tmp_path / "a.mp4"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx265", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.codec_context.codec_tag = tag
+        for i in range(4):
+            frame = av.VideoFrame.from_ndarray(picture(i), format="bgr24").reformat(
+                format="yuv420p")
+            frame.pts = i
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with av.open(str(run(source)[1])) as made:
+        assert made.streams.video[0].codec_context.codec_tag == tag
+
+
 @pytest.mark.parametrize("order", ["tff", "bff"])
 @pytest.mark.parametrize("suffix", [".mp4", ".ts", ".mkv"])
 def test_interlaced_h264_stays_interlaced(tmp_path, suffix, order):

@@ -25,6 +25,7 @@ __all__ = ["VideoMedium", "VideoReader"]
 # Numbers of the specification (ITU-T H.273) and of FFmpeg's scaler for the matrices.
 _BT709, _BT601, _LIMITED, FULL = 1, 6, 1, 2
 SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+_ANEW = 5       # frames by which time goes backwards where recordings were joined
 # Without exact rounding every conversion makes a video a little darker.
 # And without whole colours across (FULL_CHR_H_INT) FFmpeg's quick way takes a level more.
 SCALING = (int(Interpolation.BILINEAR) | int(getattr(Interpolation, "ACCURATE_RND", 0x40000))
@@ -176,11 +177,12 @@ class _Times:
     """The time of each frame, where a container gives wrong ones or none.
 
     As FFmpeg's own best effort: of presentation and decoding stamps those that
-    went backwards less often. AVI, for one, has no presentation stamps.
+    went backwards less often. AVI, for one, has no presentation stamps. Where recordings
+    were joined and time begins anew, it goes on from the last frame.
     """
 
     def __init__(self, step: int) -> None:
-        self._step, self._last = step, None
+        self._step, self._last, self._offset = step, None, 0
         self._pts, self._dts, self._bad_pts, self._bad_dts = -(1 << 62), -(1 << 62), 0, 0
 
     def next(self, frame: av.VideoFrame) -> int:
@@ -192,7 +194,12 @@ class _Times:
             self._bad_pts += pts <= self._pts
             self._pts = pts
         chosen = pts if pts is not None and (dts is None or self._bad_pts <= self._bad_dts) else dts
+        if chosen is not None:
+            chosen += self._offset
         if self._last is not None:
+            if chosen is not None and chosen < self._last - _ANEW * self._step:
+                self._offset += self._last + self._step - chosen
+                chosen = self._last + self._step
             chosen = self._last + self._step if chosen is None else max(chosen, self._last + 1)
         self._last = chosen or 0
         return self._last
