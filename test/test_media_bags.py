@@ -296,3 +296,5 @@ def test_what_is_no_bag_is_refused(tmp_path, name, content):
         run(tmp_path / name, tmp_path)
     assert str(tmp_path / name) in str(error.value) and "\n" not in str(error.value)
     assert list((tmp_path / "out").iterdir()) == []
+
+
