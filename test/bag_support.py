@@ -53,7 +53,10 @@ def pixels(index: int, encoding: str = "bgr8") -> np.ndarray:
     """Random pixels (H, W * bytes) of an encoding."""
     wide = {"bgr8": 3, "rgb8": 3, "mono8": 1, "bgra8": 4, "yuv422_yuy2": 2}[encoding]
     rng = np.random.default_rng(index)
-    return rng.integers(1, 255, (SIZE[1], SIZE[0] * wide), np.uint8)
+    found = rng.integers(1, 255, (SIZE[1], SIZE[0] * wide), np.uint8)
+    if wide == 4:
+        found[:, 3::4] = 255  # else it would be made opaque
+    return found
 
 
 class Maker:

@@ -178,13 +178,6 @@ def test_metadata_is_gone(tmp_path, form):
         assert not set(image.getexif()) & set(exif)
 
 
-def test_the_colour_profile_stays(tmp_path):
-    from PIL import ImageCms
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    path = run(tmp_path, "a.png", encoded(pixels(), "PNG", icc_profile=profile))
-    assert Image.open(path).info["icc_profile"] == profile
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("deep", [False, True])
 def test_orientation_is_applied(tmp_path, orientation, deep):
@@ -258,3 +251,13 @@ def test_further_views_of_a_phone_picture_are_left_behind(tmp_path):
     with Image.open(path) as image:
         assert image.format == "JPEG" and getattr(image, "n_frames", 1) == 1
     assert path.stat().st_size < 0.75 * len(stream.getvalue())
+
+
+def test_limit_looks_at_transparency_too(tmp_path):
+    before = np.full((HEIGHT, WIDTH, 4), 255, np.uint8)
+    before[..., 3] = pixels(1)
+    (tmp_path / "a.png").write_bytes(encoded(before, "PNG"))
+    job = Job(tmp_path / "a.png", tmp_path / "out" / "a.png", "a.png")
+    process(job, solid(), limit=1)
+    inside, _ = boxed()
+    assert np.ptp(np.asarray(Image.open(job.target))[inside][:, 3]) == 0

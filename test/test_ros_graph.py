@@ -82,8 +82,10 @@ def test_encodings_stay_what_they_are(context, encoding):
     frame = np.full((40, 60, 3), 110, np.uint8)
     frame[10:30, 20:40] = RED
     size = ENCODINGS[encoding].pixel_bytes
-    blank = Image(height=40, width=60, encoding=encoding, step=60 * size + 4,
-                  data=bytes_array(np.zeros((40, 60 * size + 4), np.uint8)))
+    step = 60 * size + 4 * (encoding != "nv24")
+    rows = int(40 * ENCODINGS[encoding].planes)
+    blank = Image(height=40, width=60, encoding=encoding, step=step,
+                  data=bytes_array(np.zeros((rows, step), np.uint8)))
     msg = covered_image(blank, frame, np.full((40, 60), 255, np.uint8))
     with running(context, fake_cores(), overrides={"replacer": {"replace": "solid"}}) as (
             graph, probe):

@@ -136,7 +136,7 @@ def dry_run(planned: Plan, writing: Writing, out: str) -> int:
 
 
 def _outlook(job: Job, writing: Writing) -> list[str]:
-    from deid_ros.media.files import IMAGE_SUFFIXES
+    from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
     from deid_ros.media.images import is_image, read_picture
 
     if job.is_bag:
@@ -151,11 +151,14 @@ def _outlook(job: Job, writing: Writing) -> list[str]:
             count = f"{plan.count} messages, " if plan.count else ""
             lines.append(f"{plan.topic}: {count}{plan.msgtype}: {plan.action}{name}{reason}")
         return lines
-    if job.source.suffix.lower() in IMAGE_SUFFIXES or is_image(job.source):
+    suffix = job.source.suffix.lower()
+    if suffix in IMAGE_SUFFIXES or (suffix not in VIDEO_SUFFIXES and is_image(job.source)):
         shape = read_picture(job.source).pixels.shape
         return [f"picture, {shape[1]}x{shape[0]}"]
+    from deid_ros.media.video_writer import encoder_for
     from deid_ros.media.videos import VideoReader
     with VideoReader(job.source) as reader:
+        encoder_for(job.target.suffix, reader.codec, writing.codec)
         sound = "kept" if writing.keep_audio else "left behind"
         return [f"video, {reader.codec}, {reader.stream.width}x{reader.stream.height}, "
                 f"{reader.count or 'unknown'} frames; sound {sound}"]

@@ -114,7 +114,8 @@ def _add_formats(group: Any) -> None:
     group.add_argument("--crf", type=float, metavar="Q",
                        help="quality of the encoder, lower is better [nearly the input's]")
     group.add_argument("--keep-audio", action="store_true",
-                       help="copy the sound of videos; a voice identifies its speaker")
+                       help="keep the sound of videos, encoded again; a voice identifies its "
+                            "speaker")
     group.add_argument("--keep-metadata", action="store_true",
                        help="keep what a file says of itself, except thumbnails, places and the "
                             "camera maker's notes")

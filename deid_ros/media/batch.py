@@ -109,7 +109,9 @@ class Batch:
             searcher = ThreadPoolExecutor(1, "searcher")
             stack.callback(searcher.shutdown, cancel_futures=True)
             frames = stack.enter_context(closing(medium.frames()))
-            for done, frame in enumerate(islice(frames, self._limit), start=1):
+            # A picture is one frame, of which the transparency is seen as a second.
+            limit = self._limit if medium.steady else None
+            for done, frame in enumerate(islice(frames, limit), start=1):
                 look = looks.get(frame.topic)
                 if look is None:
                     look = looks[frame.topic] = self._look(

@@ -11,6 +11,7 @@ import numpy as np
 
 from deid_ros.errors import MediaError
 from deid_ros.media.files import VIDEO_SUFFIXES
+from deid_ros.media.videos import SCALING
 from deid_ros.media.whole import whole
 
 __all__ = ["write_clip"]
@@ -60,7 +61,8 @@ def write_clip(path: Path, pictures: Iterable[np.ndarray], *, fps: float,
                         context = stream.codec_context
                         context.colorspace, context.color_range = space, 1
                     frame = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(
-                        format=stream.pix_fmt, dst_colorspace=space, dst_color_range=1)
+                        format=stream.pix_fmt, dst_colorspace=space, dst_color_range=1,
+                        interpolation=SCALING)
                     frame.pts, frame.time_base = count, 1 / rate
                     file.mux(stream.encode(frame))
                     count += 1

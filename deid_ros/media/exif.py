@@ -9,37 +9,68 @@ from PIL import Image
 __all__ = ["kept_exif"]
 
 _EXIF_IFD = 0x8769
-# Turned upright already; other places where pictures and positions can lie: the GPS and
-# interoperability folders, the manufacturer's note, XMP, IPTC, Photoshop's resources,
-# offsets of thumbnails and further pictures.
-_NEVER = frozenset((0x0112, 0x8825, 0xA005, 0x927C, 0x02BC, 0x83BB, 0x8649, 0x8773, 0x0201,
-                    0x0202, 0x014A, 0x0111, 0x0117, 0x0144, 0x0145, 0xC4A5, 0xC634, 0x9286,
-                    _EXIF_IFD))
+# The only entries that are kept: who made the picture, when and with what, and how it was
+# exposed. Never a place, a thumbnail, an offset or the manufacturer's note.
+# The orientation is left out because it is applied.
+_KEPT = frozenset((
+    0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x8298,
+    0x829A, 0x829D, 0x8822, 0x8827, 0x8830, 0x9000, 0x9003, 0x9004, 0x9010, 0x9011, 0x9012,
+    *range(0x9201, 0x920B), 0x9290, 0x9291, 0x9292, 0xA001, 0xA20E, 0xA20F, 0xA210, 0xA217,
+    *range(0xA401, 0xA407), 0xA408, 0xA409, 0xA40A, 0xA40C, 0xA431, 0xA432, 0xA433, 0xA434))
 # A text or number is short; what is longer can be a picture.
-_LONGEST = 256
+_LONGEST, _LONGEST_BYTES, _MOST_NUMBERS = 256, 8, 16
 
 
 def kept_exif(image: Image.Image) -> bytes:
-    """EXIF with the entries of a picture that are short texts and numbers.
+    """EXIF with the entries of a picture that are named here, short texts and numbers.
 
-    Never a thumbnail, a place or the manufacturer's note; the orientation is left out
-    because it is applied. b'' where nothing is left.
+    Texts keep their bytes, in whatever alphabet. An entry that cannot be read or written
+    is left out. b'' where nothing is left.
     """
-    before = image.getexif()
     kept = Image.Exif()
-    for tag, value in before.items():
-        if tag not in _NEVER and _is_plain(value):
-            kept[tag] = value
-    below = {tag: value for tag, value in before.get_ifd(_EXIF_IFD).items()
-             if tag not in _NEVER and _is_plain(value)}
-    if below:
-        kept.get_ifd(_EXIF_IFD).update(below)
-    return kept.tobytes() if len(kept) or below else b""
+    try:
+        before = image.getexif()
+        main, below = dict(before), dict(before.get_ifd(_EXIF_IFD))
+    except Exception:  # whatever a damaged directory makes of its reader
+        return b""
+    for tag, value in main.items():
+        if _is_kept(tag, value) and _can_write({tag: _written(value)}, {}):
+            kept[tag] = _written(value)
+    rest = {tag: _written(value) for tag, value in below.items()
+            if _is_kept(tag, value) and _can_write({}, {tag: _written(value)})}
+    if rest:
+        kept.get_ifd(_EXIF_IFD).update(rest)
+    return kept.tobytes() if len(kept) or rest else b""
+
+
+def _written(value: Any) -> Any:
+    # Pillow reads texts byte for byte, but writes only ASCII ones so.
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("latin-1", "replace")
+    return value
+
+
+def _can_write(main: dict[int, Any], below: dict[int, Any]) -> bool:
+    alone = Image.Exif()
+    try:
+        alone.update(main)
+        if below:
+            alone.get_ifd(_EXIF_IFD).update(below)
+        return bool(alone.tobytes())
+    except Exception:  # a text where a number belongs, a number out of range
+        return False
+
+
+def _is_kept(tag: int, value: Any) -> bool:
+    return tag in _KEPT and _is_plain(value)
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, (str, bytes)):
-        return len(value) <= _LONGEST
+    if isinstance(value, str):
+        return len(value) <= _LONGEST and not any(ord(letter) < 32 for letter in value)
+    if isinstance(value, bytes):
+        return len(value) <= _LONGEST_BYTES
     if isinstance(value, (tuple, list)):
-        return len(value) <= 16 and all(_is_plain(item) for item in value)
+        return len(value) <= _MOST_NUMBERS and all(
+            _is_plain(item) and not isinstance(item, (str, bytes)) for item in value)
     return not isinstance(value, dict)

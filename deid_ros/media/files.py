@@ -14,8 +14,8 @@ __all__ = ["BAG_SUFFIXES", "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Job", "Plan", "b
 
 #: What is looked for in folders, by the end of a name in lower case.
 IMAGE_SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm",
-    ".gif", ".mpo", ".jp2", ".heic", ".heif", ".avif"))
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".png", ".webp", ".bmp",
+    ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".gif", ".mpo", ".jp2", ".heic", ".heif", ".avif"))
 VIDEO_SUFFIXES = frozenset((
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
     ".wmv", ".flv", ".ogv", ".3gp", ".mjpeg", ".mjpg"))

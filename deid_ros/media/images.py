@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from deid_ros.errors import DeidError, MediaError
+from deid_ros.media.deep import bits_of, encode_deep, highest_of, read_deep, turned
 from deid_ros.media.exif import kept_exif
 from deid_ros.media.files import Job
 from deid_ros.media.medium import Frame, Writing
+from deid_ros.media.profiles import rebuilt_profile
+from deid_ros.messages.jpeg import jpeg_options
+from deid_ros.messages.tone import Tone, tone_of
 from deid_ros.pipeline import Processed
 
 __all__ = ["ImageMedium", "Picture", "is_image", "read_picture", "write_picture"]
@@ -27,6 +33,7 @@ _FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP", "BMP": 
 _TIFF_PACKINGS = ("raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits")
 _WEBP_QUALITY = 90
 _ORIENTATION = 0x0112
+_BEHIND_HEADER = 33     # bytes of a PNG: signature and IHDR
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +42,14 @@ class Picture:
 
     ``pixels``: uint8 or uint16, (H, W) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB
     or (H, W, 4) RGB and alpha. ``format``: Pillow's name. ``options``: what keeps
-    the quality when it is written, and the metadata that is kept: the colour profile.
+    the quality when it is written, and what says what its colours mean. ``left`` is what
+    of the file is left behind, a sentence each.
     """
 
     pixels: np.ndarray
     format: str
     options: dict[str, Any]
+    left: list[str] = field(default_factory=list)
 
 
 def read_picture(path: Path, *, keep_metadata: bool = False) -> Picture:
@@ -57,16 +66,17 @@ def read_picture(path: Path, *, keep_metadata: bool = False) -> Picture:
         data = path.read_bytes()
         with Image.open(io.BytesIO(data)) as image:
             _refuse(image, path)
-            options = _options(image, data)
+            options, left = _options(image, data), _left(image, path)
             if keep_metadata and (exif := kept_exif(image)):
                 options["exif"] = exif
-            deep = _bits(image, data) == 16
-            if deep:
-                pixels = _read_deep(data, image, path)
+            if bits_of(image, data) == 16:
+                pixels = read_deep(data, image, _orientation(image), path)
             else:
-                upright = ImageOps.exif_transpose(image)
-                pixels = np.asarray(_plain(upright, path))
-            return Picture(pixels, _FORMATS[image.format], options)
+                image.load()  # Pillow turns a TIFF here
+                pixels = turned(np.asarray(_plain(image, path)), _orientation(image))
+            picture = Picture(pixels, _FORMATS[image.format], options, left)
+            _add_profile(image, picture, path)
+            return picture
     except MediaError:
         raise
     except UnidentifiedImageError:
@@ -84,26 +94,48 @@ def _refuse(image: Image.Image, path: Path) -> None:
     if image.format not in _FORMATS:
         raise MediaError(f"{path} is in the format {image.format}, which is not written; convert "
                          "it to PNG first.")
-    # The further pictures of an MPO are previews and views by a second lens: they
-    # are left behind like a thumbnail.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise MediaError(f"{path} holds {image.n_frames} pictures (pages or an animation), of "
                          "which one would be written; split it first.")
 
 
+def _left(image: Image.Image, path: Path) -> list[str]:
+    # The further pictures of an MPO are previews and views by a second lens.
+    others = getattr(image, "n_frames", 1) - 1
+    return [f"{path}: {others} further pictures of the file are left behind."] if others else []
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # whatever a damaged directory makes of its reader
+        return 1
+
+
+def _add_profile(image: Image.Image, picture: Picture, path: Path) -> None:
+    """Keep what the colours mean, in numbers of our own."""
+    before = image.info.get("icc_profile")
+    if not before:
+        return
+    grey = picture.pixels.ndim == 2 or picture.pixels.shape[2] == 2
+    deep_tiff = picture.pixels.dtype == np.uint16 and picture.format == "TIFF"
+    after = None if deep_tiff else rebuilt_profile(before, grey=grey)
+    if after:
+        picture.options["icc_profile"] = after
+    else:
+        picture.left.append(f"{path}: the colour profile of {len(before)} bytes is left behind, "
+                            "it cannot be written anew; colours may look different.")
+
+
 def _options(image: Image.Image, data: bytes) -> dict[str, Any]:
     options: dict[str, Any] = {}
-    profile = image.info.get("icc_profile")
-    if profile:
-        options["icc_profile"] = profile
     kind = _FORMATS[image.format]
     if kind == "JPEG":
-        options["qtables"] = image.quantization
-        sampling = JpegImagePlugin.get_sampling(image)
-        if sampling != -1:
-            options["subsampling"] = sampling
-        options["progressive"] = bool(image.info.get("progressive"))
-        options["optimize"] = True
+        options = {**jpeg_options(image), "optimize": True}
+    elif kind == "PNG":
+        options["chunks"] = _colour_chunks(image.info)
+    elif kind == "PPM":
+        options["highest"] = highest_of(data)
     elif kind == "WEBP":
         # Chunk VP8L: stored without loss. 'exact' keeps colours below alpha 0.
         lossless = b"VP8L" in data[:64]
@@ -115,13 +147,17 @@ def _options(image: Image.Image, data: bytes) -> dict[str, Any]:
     return options
 
 
-def _bits(image: Image.Image, data: bytes) -> int:
-    """Bits per channel."""
-    if image.format == "PNG":
-        return data[24]
-    if image.format == "TIFF":
-        return max(np.atleast_1d(image.tag_v2.get(258, 1)))
-    return 16 if image.mode.startswith("I") else 8
+def _colour_chunks(info: dict[Any, Any]) -> dict[bytes, bytes]:
+    """The numbers of a PNG that say what its colours mean."""
+    chunks = {}
+    if "srgb" in info:
+        chunks[b"sRGB"] = struct.pack(">B", info["srgb"] & 3)
+    if 0 < info.get("gamma", 0) < 100:
+        chunks[b"gAMA"] = struct.pack(">I", round(info["gamma"] * 100000))
+    if len(info.get("chromaticity", ())) == 8:
+        chunks[b"cHRM"] = struct.pack(">8I", *(
+            min(max(round(v * 100000), 0), 200000) for v in info["chromaticity"]))
+    return chunks
 
 
 def _plain(image: Image.Image, path: Path) -> Image.Image:
@@ -139,54 +175,42 @@ def _plain(image: Image.Image, path: Path) -> Image.Image:
     return image
 
 
-def _read_deep(data: bytes, image: Image.Image, path: Path) -> np.ndarray:
-    # Pillow cuts 16-bit colours down to 8; OpenCV keeps them.
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16:
-        raise MediaError(f"{path} has 16-bit pixels of a kind that cannot be read; convert it to "
-                         "16-bit PNG first.")
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4
-                              else cv2.COLOR_BGR2RGB)
-    return _turn(pixels, image.getexif().get(_ORIENTATION, 1))
-
-
-def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation 1..8."""
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
-
-
 def write_picture(picture: Picture, path: Path) -> None:
-    """Write a picture; no metadata but its colour profile.
+    """Write a picture; no metadata but what is in its options.
 
     Raises:
         MediaError: it cannot be written.
     """
     try:
-        if picture.pixels.dtype == np.uint16:
-            _write_deep(picture, path)
-        else:
-            image = Image.fromarray(picture.pixels)
-            with open(path, "wb") as stream:
-                image.save(stream, format=picture.format, **picture.options)
+        path.write_bytes(_encoded(picture))
     except OSError as error:
         raise MediaError(f"A picture could not be written to {path.parent} "
                          f"({error.strerror or error}); check the space left.") from None
 
 
-def _write_deep(picture: Picture, path: Path) -> None:
-    pixels = picture.pixels
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4
-                              else cv2.COLOR_RGB2BGR)
-    suffix = {"PNG": ".png", "TIFF": ".tiff", "PPM": ".ppm"}.get(picture.format, ".png")
-    path.write_bytes(cv2.imencode(suffix, pixels)[1].tobytes())
+def _encoded(picture: Picture) -> bytes:
+    options = dict(picture.options)
+    chunks, highest = options.pop("chunks", {}), options.pop("highest", 65535)
+    deep = picture.pixels.dtype == np.uint16
+    if deep:
+        data = encode_deep(picture.pixels, picture.format, highest)
+        profile = options.get("icc_profile")
+    else:
+        stream, profile = io.BytesIO(), None
+        Image.fromarray(picture.pixels).save(stream, format=picture.format, **options)
+        data = stream.getvalue()
+    if picture.format != "PNG":
+        return data
+    if profile:
+        chunks = {b"iCCP": b"profile\0\0" + zlib.compress(profile)}
+    elif "icc_profile" in options:
+        chunks = {}
+    if deep and "exif" in options:
+        chunks = {**chunks, b"eXIf": options["exif"].removeprefix(b"Exif\0\0")}
+    made = b"".join(struct.pack(">I4s", len(content), name) + content
+                    + struct.pack(">I", zlib.crc32(name + content))
+                    for name, content in chunks.items())
+    return data[:_BEHIND_HEADER] + made + data[_BEHIND_HEADER:]
 
 
 class ImageMedium:
@@ -200,7 +224,7 @@ class ImageMedium:
         self._pixels = self._picture.pixels.copy()
         self._failed = False
         self.notes: list[str] = []
-        self.warnings: list[str] = []
+        self.warnings: list[str] = list(self._picture.left)
         self.facts: dict[str, Any] = {}
 
     def frames(self) -> Iterator[Frame]:
@@ -225,8 +249,8 @@ class ImageMedium:
         covered = processed.frame[changed]
         grey = view.target.shape[2] == 1
         covered = covered.mean(axis=1, keepdims=True) if grey else covered[:, ::-1]
-        covered = view.low + covered * ((view.high - view.low) / 255)
-        view.target[changed] = np.round(covered).astype(view.target.dtype)
+        covered = np.rint(covered).astype(np.uint8)
+        view.target[changed] = covered if view.tone is None else view.tone.stored(covered)
 
     def urgent(self) -> None:
         """Nothing waits."""
@@ -247,25 +271,18 @@ class ImageMedium:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """Planes of a picture to be changed in place, and what of them is black and white."""
+    """Planes of a picture to be changed in place, and how those of 16 bits are shown."""
 
     target: np.ndarray
-    low: float
-    high: float
+    tone: Tone | None
 
 
 def _seen(planes: np.ndarray, target: np.ndarray, topic: str | None) -> Frame:
     """Planes uint8 or uint16 (H, W, 1 or 3) as the detector is to see them."""
-    low, high = 0.0, 255.0
-    frame = planes
-    if planes.dtype == np.uint16:
-        # Cameras fill 10 to 14 of the 16 bits: the detector is to see their contrast.
-        low, high = (float(v) for v in np.percentile(planes[::4, ::4], (0.1, 99.9)))
-        high = max(high, low + 255)
-        frame = np.clip((planes - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
-    frame = cv2.cvtColor(np.ascontiguousarray(frame),
-                         cv2.COLOR_GRAY2BGR if frame.shape[2] == 1 else cv2.COLOR_RGB2BGR)
-    return Frame(frame, 0, topic=topic, token=_View(target, low, high))
+    tone = tone_of(planes) if planes.dtype == np.uint16 else None
+    frame = np.ascontiguousarray(planes if tone is None else tone.shown(planes))
+    frame = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR if frame.shape[2] == 1 else cv2.COLOR_RGB2BGR)
+    return Frame(frame, 0, topic=topic, token=_View(target, tone))
 
 
 def is_image(path: Path) -> bool:

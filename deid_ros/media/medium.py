@@ -35,7 +35,7 @@ class Writing:
     """How outputs are written, where they need not be as their inputs.
 
     ``codec`` FFmpeg's name of an encoder or a codec family, '' for the input's;
-    ``crf`` its quality, None for a good one; ``keep_audio`` copy sound; ``keep_metadata``
+    ``crf`` its quality, None for a good one; ``keep_audio`` keep sound; ``keep_metadata``
     copy what describes a picture or video, but never a place or another picture;
     ``topics`` what is wished of the topics of bags.
     """

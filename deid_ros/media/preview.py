@@ -10,7 +10,7 @@ import numpy as np
 
 from deid_ros.errors import DeidError, MediaError
 from deid_ros.media.batch import open_medium
-from deid_ros.media.files import IMAGE_SUFFIXES, Job
+from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Job
 from deid_ros.media.images import is_image
 from deid_ros.media.medium import Writing
 from deid_ros.media.whole import whole
@@ -67,7 +67,8 @@ def samples(job: Job, count: int, beside: Path, writing: Writing) -> Iterator[np
     if job.is_bag:
         from deid_ros.media.bags import Bag
         yield from Bag(job.source).samples(count, writing.topics, scratch=beside.parent)
-    elif job.source.suffix.lower() in IMAGE_SUFFIXES or is_image(job.source):
+    elif job.source.suffix.lower() in IMAGE_SUFFIXES or (
+            job.source.suffix.lower() not in VIDEO_SUFFIXES and is_image(job.source)):
         yield next(open_medium(job, beside, writing).frames()).pixels
     else:
         from deid_ros.media.videos import VideoReader

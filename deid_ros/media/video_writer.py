@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 
 from deid_ros.errors import MediaError
 from deid_ros.media.medium import Writing
-from deid_ros.media.videos import FULL, SCALING, SWS_MATRIX, VideoReader, reason_of
+from deid_ros.media.orientation import DisplayTurn
+from deid_ros.media.sound import SoundTrack
+from deid_ros.media.videos import FULL, SCALING, SWS_MATRIX, Shown, VideoReader, reason_of
 
-__all__ = ["VideoWriter"]
+__all__ = ["VideoWriter", "encoder_for"]
 
 # Container by the end of the name, where FFmpeg's own guess needs a name.
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
@@ -39,10 +42,17 @@ _QUALITY = {"libx264": {"crf": "20", "preset": "superfast", "x264-params": "mbtr
             "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6"},
             "libvpx": {"crf": "10", "b": "4M", "deadline": "realtime", "cpu-used": "6"},
             "libsvtav1": {"crf": "26", "preset": "10"}}
+_FINE = ("libx264", "libx265", "libvpx-vp9", "mjpeg")     # more than half the colours
+_FIELDS = {2: "tff", 4: "tff", 3: "bff", 5: "bff"}  # FFmpeg's orders, for x264
+_DEEP = ("p10le", "p12le")
+_MOST_TICKS, _TICKS = 1 << 16, 45000    # of a second, which MPEG-4 counts in 16 bits
+_UNORDERED = 2          # so few frames need no order of their own
 _BY_QUANTISER = ("mpeg4", "mjpeg", "mpeg2video", "mpeg1video")
 
-# What says where a video was made; what is long can be a picture.
-_PLACE = re.compile("location|gps|geo|xyz|latitude|longitude", re.IGNORECASE)
+# The only words about a video that are kept; what is long can be a picture.
+_KEPT = re.compile(r"title|artist|author|album|genre|copyright|comment|description|date|"
+                   r"creation_time|make|model|encoder|software|"
+                   r"com\.apple\.quicktime\.(make|model|software|creationdate)", re.IGNORECASE)
 _LONGEST = 256
 
 
@@ -63,11 +73,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, *, suffix: str, reader: VideoReader,
                  size: tuple[int, int], first: av.VideoFrame, writing: Writing) -> None:
-        container = _CONTAINERS.get(suffix.lower())
-        if container is None:
-            raise MediaError(f"Videos that end in '{suffix}' are not written; name the output "
-                             "file .mp4 with -o.")
-        codec = _encoder(reader.codec, container, writing.codec)
+        container, codec = encoder_for(suffix, reader.codec, writing.codec)
         try:
             self._container = av.open(str(path), "w", format=container)
             options = dict(_QUALITY.get(codec, {}))
@@ -76,7 +82,8 @@ class VideoWriter:
             if container == "avi":
                 options["bf"] = "0"  # it cannot say in which order frames are shown
             self._stream = self._container.add_stream(codec, rate=reader.rate, options=options)
-            self._sound = {stream.index: _like(self._container, stream) for stream in reader.sound}
+            self._sound = {stream.index: SoundTrack(self._container, stream)
+                           for stream in reader.sound}
         except (OSError, ValueError) as error:
             raise MediaError(f"No video can be written with {codec} in {container} "
                              f"({reason_of(error)}); name the output file .mp4 or .mkv with -o"
@@ -84,13 +91,25 @@ class VideoWriter:
         if writing.keep_metadata:
             self._container.metadata.update(
                 {key: value for key, value in reader.metadata.items()
-                 if not _PLACE.search(key) and len(value) <= _LONGEST})
+                 if _KEPT.fullmatch(key) and len(value) <= _LONGEST and value.isprintable()})
         self.codec = codec
         context = self._stream.codec_context
         self._stream.width, self._stream.height = size
         # Half the colours need whole pairs of pixels.
         even = size[0] % 2 == 0 and size[1] % 2 == 0
-        self._format = _pixel_format(codec, even)
+        self._format = self.pixel_format = _pixel_format(codec, even, first.format)
+        deep = self._format.endswith(_DEEP)
+        self.interlaced = (first.interlaced_frame and codec == "libx264"
+                           and reader.stream.codec_context.field_order in _FIELDS)
+        #: Whether numbers of decoded frames are to stay: more than 8 bits would be lost, and
+        #: colours of the two fields would be mixed.
+        self.restores = deep or self.interlaced
+        if self.interlaced:
+            order = _FIELDS[reader.stream.codec_context.field_order]
+            context.options = {**options,
+                               "x264-params": f"{options['x264-params']}:{order}=1"}
+        if deep and codec == "libvpx-vp9":
+            context.options = {**options, "profile": "2" if "420" in self._format else "3"}
         self._stream.pix_fmt = self._format
         if codec in _BY_QUANTISER:
             # Nearly without loss; these have no other measure of quality.
@@ -99,37 +118,66 @@ class VideoWriter:
                 context.qmin = context.qmax = min(max(round(writing.crf), 1), 31)
             context.bit_rate = 8 * size[0] * size[1] * 3
         self._time_base = reader.time_base
-        if codec in ("mpeg4", "mpeg2video", "mpeg1video"):
-            # They count time in frames, in 16 bits.
-            self._time_base = 1 / reader.rate
+        if codec in ("mpeg2video", "mpeg1video") or container == "avi":
+            self._time_base = 1 / reader.rate  # they count time in frames
+        elif codec == "mpeg4" and self._time_base.denominator >= _MOST_TICKS:
+            self._time_base = Fraction(1, _TICKS)
         context.time_base = self._time_base
         self._stream.time_base = self._time_base
         self._colours = reader.colours(first)
         context.colorspace, context.color_range = self._colours.matrix, self._colours.range
         context.color_primaries = reader.stream.codec_context.color_primaries
         context.color_trc = reader.stream.codec_context.color_trc
-        self._last = -1
+        context.sample_aspect_ratio = reader.aspect(first)
+        if codec == "libx265" and container in ("mp4", "mov"):
+            context.codec_tag = _tag_of(reader)
+        self._last, self._count, self._durations = -1, 0, dict[int, int]()
 
-    def write(self, pixels: np.ndarray, pts: int, time_base: Fraction) -> None:
-        """Append BGR uint8 (H, W, 3) at a time of ``pts * time_base`` seconds."""
+    @property
+    def lost(self) -> int:
+        """Packets of sound that could not be decoded."""
+        return sum(track.lost for track in self._sound.values())
+
+    def write(self, pixels: np.ndarray, shown: Shown, time_base: Fraction,
+              mask: np.ndarray | None = None) -> None:
+        """Append BGR uint8 (H, W, 3) at a time of ``shown.pts * time_base`` seconds.
+
+        Outside of ``mask``, uint8 (H, W), the numbers of ``shown.decoded`` stay.
+        """
         frame = av.VideoFrame.from_ndarray(pixels, format="bgr24")
         frame = frame.reformat(
             format=self._format, src_color_range=FULL, interpolation=SCALING,
             dst_colorspace=SWS_MATRIX[self._colours.matrix],
             dst_color_range=self._colours.range)
-        pts = round(pts * time_base / self._time_base)
+        if shown.decoded is not None and mask is not None and self.restores:
+            _restore(frame, shown.decoded.reformat(format=self._format), mask)
+        pts = round(shown.pts * time_base / self._time_base)
         frame.pts, frame.time_base = max(pts, self._last + 1), self._time_base
         self._last = frame.pts
-        self._container.mux(self._stream.encode(frame))
+        self._count += 1
+        self._durations[frame.pts] = round(shown.duration * time_base / self._time_base)
+        self._mux(self._stream.encode(frame))
+
+    def _mux(self, packets: Any) -> None:
+        for packet in packets:
+            # Of one or two frames libx265 gives a time of decoding that was never set; they
+            # are decoded in the order in which they are shown.
+            if self.codec == "libx265" and self._count <= _UNORDERED:
+                packet.dts = packet.pts
+            # Encoders take the average; of the last frame nothing else would tell.
+            if packet.time_base == self._time_base:
+                packet.duration = self._durations.pop(packet.pts, 0) or packet.duration
+            self._container.mux(packet)
 
     def copy(self, packet: Any) -> None:
-        """Append a packet of the input's sound as it is."""
-        packet.stream = self._sound[packet.stream.index]
-        self._container.mux(packet)
+        """Append a packet of the input's sound, encoded again."""
+        self._sound[packet.stream.index].add(packet)
 
     def close(self) -> None:
         """Write what the encoder still holds, and the index."""
-        self._container.mux(self._stream.encode(None))
+        self._mux(self._stream.encode(None))
+        for track in self._sound.values():
+            track.finish()
         self._container.close()
 
     def abandon(self) -> None:
@@ -138,14 +186,28 @@ class VideoWriter:
             self._container.close()
 
 
-def _like(container: Any, stream: Any) -> Any:
-    """A stream for packets of ``stream``, without its language, titles and the rest."""
-    if hasattr(container, "add_stream_from_template"):
-        made = container.add_stream_from_template(stream)
-    else:
-        made = container.add_stream(template=stream)
-    made.metadata.clear()
-    return made
+def encoder_for(suffix: str, codec: str, asked: str = "") -> tuple[str, str]:
+    """Container and encoder of an output.
+
+    Args:
+        suffix: what the output ends with ('.mp4').
+        codec: the input's codec ('h264').
+        asked: the encoder or codec family that is wished for, '' for the input's.
+
+    Raises:
+        MediaError: videos of this name are not written, or there is no encoder.
+    """
+    container = _CONTAINERS.get(suffix.lower())
+    if container is None:
+        raise MediaError(f"Videos that end in '{suffix}' are not written; name the output "
+                         "file .mp4 with -o.")
+    return container, _encoder(codec, container, asked)
+
+
+def _tag_of(reader: VideoReader) -> str:
+    """The kind of HEVC that the input's container names; Apple's players take only hvc1."""
+    tag = reader.stream.codec_context.codec_tag
+    return tag if tag in ("hvc1", "hev1") else "hvc1"
 
 
 def _encoder(codec: str, container: str, asked: str) -> str:
@@ -174,9 +236,41 @@ def _can_encode(name: str) -> bool:
         return False
 
 
-def _pixel_format(codec: str, even: bool) -> str:
-    if codec == "mjpeg":
-        return "yuvj420p" if even else "yuvj444p"
+def _pixel_format(codec: str, even: bool, before: av.VideoFormat) -> str:
+    """As fine in its colours, and as deep, as the input where the encoder can do that."""
+    if codec == "mpeg4":
+        return "yuv420p"
+    halved = before.chroma_width(64) < 64, before.chroma_height(64) < 64
+    name = "444p" if not even or halved == (False, False) else (
+        "422p" if halved == (True, False) else "420p")
+    known = {form.name for form in av.codec.Codec(codec, "w").video_formats or ()}
+    bits = max(part.bits for part in before.components)
+    if 8 < bits <= 12 and not before.is_rgb:
+        deep = f"yuv{name}{10 if bits <= 10 else 12}le"
+        if deep in known:
+            return deep
     if codec == "ffv1":
         return "bgr0"
-    return "yuv420p" if even or codec == "mpeg4" else "yuv444p"
+    kind = "yuvj" if codec == "mjpeg" else "yuv"
+    if not even or (codec in _FINE and kind + name in known):
+        return kind + name
+    return f"{kind}420p"
+
+
+def _restore(frame: av.VideoFrame, before: av.VideoFrame, mask: np.ndarray) -> None:
+    """Put the decoded numbers back into every plane, but for the pixels of the mask."""
+    turn = DisplayTurn(before)
+    for made, old in zip(_planes(frame), _planes(before), strict=True):
+        height, width = made.shape
+        covered = mask
+        if made.shape != mask.shape:  # a colour of several pixels is covered if one of them is
+            covered = cv2.dilate(mask, np.ones((3, 3), np.uint8))
+            covered = cv2.resize(covered, (width, height), interpolation=cv2.INTER_NEAREST)
+        np.copyto(made, turn.upright(old), where=covered == 0)
+
+
+def _planes(frame: av.VideoFrame) -> list[np.ndarray]:
+    """Views (H, W) of the planes of a frame, uint16 where it has more than 8 bits."""
+    kind = np.uint16 if frame.format.components[0].bits > 8 else np.uint8
+    return [np.frombuffer(plane, kind).reshape(plane.height, -1)[:, :plane.width]
+            for plane in frame.planes]

@@ -14,8 +14,10 @@ from av.video.reformatter import Interpolation
 
 from deid_ros.errors import MediaError
 from deid_ros.media.behind import Behind
+from deid_ros.media.changes import changes, lost_tracks, streams_of
 from deid_ros.media.files import Job
 from deid_ros.media.medium import Frame, Writing
+from deid_ros.media.orientation import DisplayTurn
 from deid_ros.pipeline import Processed
 
 __all__ = ["VideoMedium", "VideoReader"]
@@ -23,8 +25,11 @@ __all__ = ["VideoMedium", "VideoReader"]
 # Numbers of the specification (ITU-T H.273) and of FFmpeg's scaler for the matrices.
 _BT709, _BT601, _LIMITED, FULL = 1, 6, 1, 2
 SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+_ANEW = 5       # frames by which time goes backwards where recordings were joined
 # Without exact rounding every conversion makes a video a little darker.
-SCALING = int(Interpolation.BILINEAR) | int(getattr(Interpolation, "ACCURATE_RND", 0x40000))
+# And without whole colours across (FULL_CHR_H_INT) FFmpeg's quick way takes a level more.
+SCALING = (int(Interpolation.BILINEAR) | int(getattr(Interpolation, "ACCURATE_RND", 0x40000))
+           | int(getattr(Interpolation, "FULL_CHR_H_INT", 0x2000)))
 
 
 class Colours(NamedTuple):
@@ -32,6 +37,15 @@ class Colours(NamedTuple):
 
     matrix: int
     range: int
+
+
+class Shown(NamedTuple):
+    """When a frame is shown, and for how long, in units of the input; ``decoded`` as it
+    came, where its numbers are to stay."""
+
+    pts: int
+    duration: int
+    decoded: av.VideoFrame | None
 
 
 class VideoReader:
@@ -45,6 +59,9 @@ class VideoReader:
         count: frames expected, 0 where unknown.
         lost: packets that could not be decoded, so far.
         metadata: what the file says of itself.
+        chapters: how many it has.
+        has_alpha: whether there is transparency beside the pictures, which no decoder
+            here reads.
         sound: the streams whose packets ``on_sound`` is called with, as they come.
 
     Args:
@@ -59,7 +76,7 @@ class VideoReader:
         self.path, self.lost, self._on_sound = path, 0, on_sound
         try:
             self._container = av.open(str(path))
-        except (OSError, ValueError) as error:
+        except (av.FFmpegError, OSError, ValueError, EOFError) as error:
             raise MediaError(f"{path} is no video that can be read ({reason_of(error)}); check the "
                              "file.") from None
         pictures = [s for s in self._container.streams.video if not _attached(s)]
@@ -73,6 +90,8 @@ class VideoReader:
         self.sound = list(self._container.streams.audio) if on_sound else []
         self.metadata = dict(self._container.metadata)
         self.others = [s for s in self._container.streams if s is not self.stream]
+        self.chapters = len(_chapters(self._container))
+        self.has_alpha = self.stream.metadata.get("alpha_mode") == "1"
         codec = self.stream.codec_context.codec
         # The decoder may have a name of its own: libdav1d for av1.
         self.codec = getattr(codec, "canonical_name", codec.name)
@@ -100,11 +119,7 @@ class VideoReader:
         for frame in self._decoded():
             pts = times.next(frame)
             pixels = _to_bgr(frame, self.colours(frame))
-            turns = round(frame.rotation / 90) % 4
-            if turns:
-                # FFmpeg's rotation is what turns the frame upright, anticlockwise.
-                pixels = np.ascontiguousarray(np.rot90(pixels, turns))
-            yield pixels, pts, frame
+            yield DisplayTurn(frame).upright(pixels), pts, frame
 
     def samples(self, count: int) -> Iterator[np.ndarray]:
         """Frames BGR uint8 (H, W, 3) from all over the video, at most ``count``."""
@@ -114,8 +129,15 @@ class VideoReader:
                 self._container.seek(int(length * number / count))
             for frame in self._decoded():
                 pixels = _to_bgr(frame, self.colours(frame))
-                yield np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
+                yield DisplayTurn(frame).upright(pixels)
                 break
+
+    def aspect(self, frame: av.VideoFrame) -> Fraction:
+        """Width of an upright pixel by its height."""
+        ratio = self.stream.sample_aspect_ratio or self.stream.codec_context.sample_aspect_ratio
+        if not ratio or ratio <= 0:
+            return Fraction(1)
+        return 1 / Fraction(ratio) if DisplayTurn(frame).swapped else Fraction(ratio)
 
     def colours(self, frame: av.VideoFrame) -> Colours:
         """How a frame's numbers mean colours; what is not said is as players assume."""
@@ -132,7 +154,7 @@ class VideoReader:
                 packet = next(packets)
             except StopIteration:
                 return
-            except (OSError, ValueError):
+            except (OSError, ValueError, EOFError):
                 self.lost += 1  # the file ends in the middle of something
                 packet = None
             if packet is not None and packet.stream is not self.stream:
@@ -155,11 +177,12 @@ class _Times:
     """The time of each frame, where a container gives wrong ones or none.
 
     As FFmpeg's own best effort: of presentation and decoding stamps those that
-    went backwards less often. AVI, for one, has no presentation stamps.
+    went backwards less often. AVI, for one, has no presentation stamps. Where recordings
+    were joined and time begins anew, it goes on from the last frame.
     """
 
     def __init__(self, step: int) -> None:
-        self._step, self._last = step, None
+        self._step, self._last, self._offset = step, None, 0
         self._pts, self._dts, self._bad_pts, self._bad_dts = -(1 << 62), -(1 << 62), 0, 0
 
     def next(self, frame: av.VideoFrame) -> int:
@@ -171,7 +194,12 @@ class _Times:
             self._bad_pts += pts <= self._pts
             self._pts = pts
         chosen = pts if pts is not None and (dts is None or self._bad_pts <= self._bad_dts) else dts
+        if chosen is not None:
+            chosen += self._offset
         if self._last is not None:
+            if chosen is not None and chosen < self._last - _ANEW * self._step:
+                self._offset += self._last + self._step - chosen
+                chosen = self._last + self._step
             chosen = self._last + self._step if chosen is None else max(chosen, self._last + 1)
         self._last = chosen or 0
         return self._last
@@ -181,6 +209,10 @@ def _to_bgr(frame: av.VideoFrame, colours: Colours) -> np.ndarray:
     return frame.reformat(
         format="bgr24", src_colorspace=SWS_MATRIX[colours.matrix], src_color_range=colours.range,
         dst_color_range=FULL, interpolation=SCALING).to_ndarray()
+
+
+def _chapters(container: Any) -> list[Any]:
+    return container.chapters() if hasattr(container, "chapters") else []
 
 
 def _attached(stream: Any) -> bool:
@@ -203,23 +235,25 @@ class VideoMedium:
         self._waiting: list[Any] = []       # sound that came before the first picture
         self._writer: Any = None
         self._behind = Behind("writer")
-        self._written = 0
+        self._written = self._lost_sound = 0
         self._reader = VideoReader(job.source,
                                    on_sound=self._hear if writing.keep_audio else None)
         self.total = self._reader.count
         self.warnings: list[str] = []
-        self.facts: dict[str, Any] = {"sound": "copied" if self._reader.sound else "none left"}
+        self.facts: dict[str, Any] = {
+            "sound": "encoded again" if self._reader.sound else "none left"}
 
     @property
     def lost(self) -> int:
         """Packets that could not be decoded."""
-        return self._reader.lost
+        return self._reader.lost + (self._writer.lost if self._writer else self._lost_sound)
 
     @property
     def notes(self) -> list[str]:
         """What was lost, in words."""
-        return [f"{self.lost} damaged packets of {self._job.source} could not be read; "
+        lost = [f"{self.lost} damaged packets of {self._job.source} could not be read; "
                 f"{self._written} frames were written."] if self.lost else []
+        return lost + [f"{self._job.source}: {sentence}" for sentence in lost_tracks(self._reader)]
 
     def frames(self) -> Iterator[Frame]:
         """The frames, upright, by rising times."""
@@ -234,7 +268,8 @@ class VideoMedium:
                                  f"frame {index}; split it there first.")
             # Time begins with the video, whatever its first stamp; 0 means unknown.
             stamp = max(1, round(pts * self._reader.time_base * 1_000_000_000))
-            yield Frame(pixels, stamp, index, token=pts)
+            yield Frame(pixels, stamp, index, token=Shown(
+                pts, frame.duration or 0, frame if self._writer.restores else None))
 
     def _open(self, size: tuple[int, int], frame: av.VideoFrame) -> None:
         from deid_ros.media.video_writer import VideoWriter
@@ -243,6 +278,10 @@ class VideoMedium:
                                    reader=self._reader, size=size, first=frame,
                                    writing=self._writing)
         self.facts["codec"] = self._writer.codec
+        self.facts["streams"] = streams_of(self._reader)
+        self.warnings += [f"{self._job.source}: {sentence}" for sentence in changes(
+            self._reader, frame, self._writer.pixel_format,
+            interlaced=self._writer.interlaced)]
         for packet in self._waiting:
             self._hear(packet)
         self._waiting.clear()
@@ -263,7 +302,7 @@ class VideoMedium:
         if processed is not None:
             with self._explained():
                 self._behind.do(self._writer.write, processed.frame, frame.token,
-                                self._reader.time_base)
+                                self._reader.time_base, processed.mask)
             self._written += 1
 
     def urgent(self) -> None:
@@ -281,13 +320,13 @@ class VideoMedium:
         with self._explained():
             self._behind.finish()
             self._writer.close()
-        self._writer = None
+        self._lost_sound, self._writer = self._writer.lost, None
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except (av.FFmpegError, OSError) as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise MediaError(f"{self._job.target} could not be written ({reason_of(error)}); check "
                              "the space left, or name the output file .mp4 or .mkv with "
                              "-o.") from None

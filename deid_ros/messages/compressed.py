@@ -1,14 +1,16 @@
 """The fields of ``sensor_msgs/CompressedImage`` (JPEG and PNG, 8 bit) to a frame.
 
 A compressed file can carry more than the picture it shows: thumbnails, previews
-and whole second pictures in JPEG segments or behind the end. No detector sees
-those, so a file is handed on as it came only if it is plain; any other is
-encoded anew, from the pixels that were looked at.
+and whole second pictures in JPEG segments, in tables, behind the first scan or behind the
+end. No detector sees those. A JPEG is therefore always encoded anew, from the pixels that
+were looked at; a PNG is handed on as it came only if it was read to its last byte, and
+holds nothing but the values of its pixels.
 """
 
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import Any, Protocol
 
 import cv2
@@ -23,8 +25,9 @@ MAX_PIXELS = 1 << 26
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
-#: PNG chunks that describe the pixels and nothing else.
-_PNG_PLAIN = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"gAMA", b"cHRM", b"sRGB", b"pHYs", b"sBIT")
+#: PNG chunks that describe the pixels and nothing else, and how long they are at most.
+_PNG_PLAIN = {b"IHDR": 13, b"IEND": 0, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9}
+_CHANNELS = {0: 1, 2: 3}   # of PNG's colour types without palette and transparency
 
 
 class CompressedFile(Protocol):
@@ -125,37 +128,42 @@ def decode(msg: CompressedFile) -> np.ndarray:
 
 
 def is_plain(kind: str, data: bytes) -> bool:
-    """Whether a file holds its picture and nothing besides.
+    """Whether a file holds the values of its pixels and nothing besides.
 
-    No thumbnails, previews, comments or metadata, no transparency, and no byte
-    behind the end.
+    Only a PNG that is read completely: known chunks, each once and whole, one stream of
+    pixels that ends where the picture does, and no byte behind the end. Never a JPEG: what
+    its coded data holds beyond the picture, only a decoder of one's own could tell.
     """
-    return _plain_png(data) if kind == "png" else _plain_jpeg(data)
+    return kind == "png" and _plain_png(data)
 
 
 def _plain_png(data: bytes) -> bool:
-    if len(data) < 26 or data[25] in (4, 6):  # grey or colour with transparency
+    if len(data) < 33 or data[8:16] != b"\0\0\0\x0dIHDR":
         return False
-    at = len(_PNG)
-    while at + 12 <= len(data):
+    width, height, depth, colour, *rest = struct.unpack_from(">IIBBBBB", data, 16)
+    if depth != 8 or colour not in _CHANNELS or any(rest) or width * height > MAX_PIXELS:
+        return False
+    at, seen, packed = len(_PNG), set(), []
+    while at + 12 <= len(data) and b"IEND" not in seen:
         length, name = struct.unpack_from(">I4s", data, at)
-        if name not in _PNG_PLAIN:
-            return False
+        content = data[at + 8:at + 8 + length]
         at += 12 + length
-        if name == b"IEND":
-            return at == len(data) and length == 0
-    return False
-
-
-def _plain_jpeg(data: bytes) -> bool:
-    scan = 0
-    for marker, start, end in _segments(data):
-        plain_app = ((marker == 0xE0 and end - start == 14)      # JFIF without thumbnail
-                     or (marker == 0xEE and end - start == 12))  # Adobe colour transform
-        if not (marker in (0xDB, 0xC4, 0xDD) or _is_frame_header(marker) or marker == 0xDA
-                or plain_app):
+        if at > len(data) or struct.unpack_from(">I", data, at - 4)[0] != zlib.crc32(
+                name + content):
             return False
-        scan = end if marker == 0xDA else 0
-    # In entropy-coded data FF is followed by 00 or a restart marker, so the first
-    # FF D9 is the end.
-    return bool(scan) and data.find(b"\xff\xd9", scan) == len(data) - 2
+        if name == b"IDAT" and length:
+            packed.append(content)
+        elif name in seen or length != _PNG_PLAIN.get(name):
+            return False
+        else:
+            seen.add(name)
+    if at != len(data) or b"IEND" not in seen:
+        return False
+    size = height * (1 + width * _CHANNELS[colour])
+    stream = zlib.decompressobj()
+    try:
+        pixels = stream.decompress(b"".join(packed), size + 1)
+    except zlib.error:
+        return False
+    return (len(pixels) == size and stream.eof
+            and not stream.unused_data and not stream.unconsumed_tail)

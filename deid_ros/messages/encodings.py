@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 import cv2
 import numpy as np
+
+from deid_ros.messages.tone import tone_of
 
 __all__ = ["ENCODINGS", "Encoding"]
 
@@ -33,6 +36,13 @@ class Encoding:
             (H, W), big endian? -> None. Pixels where the mask is 0 keep their
             bytes. ``rows`` is an array of its own or a row-wise slice of one.
         even_width, even_height: the layout needs pairs of pixels.
+        planes: rows of data for every row of the image; more than one where colours
+            lie in a plane of their own behind the brightness.
+        word: bytes of a number; ``step`` is a multiple of it.
+        whole: whether ``write`` needs all rows at once.
+        opaque: makes the pixels of rows opaque where their transparency is not the same
+            everywhere, since nobody has looked at it; tells whether it must, and changes
+            the rows only where it is told to. None where there is no transparency.
     """
 
     pixel_bytes: int
@@ -40,6 +50,26 @@ class Encoding:
     write: Write
     even_width: bool = False
     even_height: bool = False
+    planes: Fraction = Fraction(1)
+    word: int = 1
+    whole: bool = False
+    opaque: Callable[[Rows, bool], bool] | None = None
+
+
+def _opaque(word: int) -> Callable[[Rows, bool], bool]:
+    """For four channels of ``word`` bytes, the last of them the transparency.
+
+    An infrared sensor may write its picture there (RGB-IR cameras).
+    """
+
+    def clear(rows: Rows, change: bool) -> bool:
+        alpha = _pixels(rows, 4 * word)[..., 3 * word:]
+        drawn = bool((alpha != alpha[0, 0]).any())
+        if drawn and change:
+            alpha[:] = 255
+        return drawn
+
+    return clear
 
 
 def _pixels(rows: Rows, channels: int) -> np.ndarray:
@@ -58,7 +88,7 @@ def _packed(channels: int, to_bgr: int | None, from_bgr: int | None) -> Encoding
         new = frame if from_bgr is None else cv2.cvtColor(frame, from_bgr)
         cv2.copyTo(new, mask, _pixels(rows, channels))
 
-    return Encoding(channels, read, write)
+    return Encoding(channels, read, write, opaque=_opaque(1) if channels == 4 else None)
 
 
 def _read_mono(rows: Rows, big: bool) -> np.ndarray:
@@ -73,24 +103,26 @@ def _values16(rows: Rows, big: bool) -> np.ndarray:
     return rows.view(">u2" if big else "<u2")
 
 
-def _shift16(values: np.ndarray) -> int:
-    """How many low bits do not fit into 8; cameras fill 10, 12, 14 or 16 of 16.
+def _packed16(channels: int, to_bgr: int | None, from_bgr: int | None) -> Encoding:
+    """16-bit channels side by side, shown through the curve of ``tone``."""
 
-    Taken from the brightest pixel: a fixed shift of 8 would show a 10-bit image
-    as black, and in black no face is found.
-    """
-    return max(0, int(values.max()).bit_length() - 8)
+    def read(rows: Rows, big: bool) -> np.ndarray:
+        values = _pixels(_values16(rows, big), channels)
+        shown = tone_of(values[..., :3]).shown(values)
+        return shown if to_bgr is None else cv2.cvtColor(shown, to_bgr)
 
+    def write(rows: Rows, frame: np.ndarray, mask: np.ndarray, big: bool) -> None:
+        values = _pixels(_values16(rows, big), channels)
+        colours = values[..., :3]
+        new = frame if from_bgr is None else cv2.cvtColor(frame, from_bgr)
+        new = new.reshape(*mask.shape, -1)[..., :3]
+        covered = mask > 0
+        stored = tone_of(colours).stored(new)
+        colours[covered] = stored[covered]
+        values[..., 3:][covered] = 65535
 
-def _read_mono16(rows: Rows, big: bool) -> np.ndarray:
-    values = _values16(rows, big)
-    return cv2.cvtColor((values >> _shift16(values)).astype(np.uint8), cv2.COLOR_GRAY2BGR)
-
-
-def _write_mono16(rows: Rows, frame: np.ndarray, mask: np.ndarray, big: bool) -> None:
-    values = _values16(rows, big)
-    grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY).astype(values.dtype)
-    np.copyto(values, grey << _shift16(values), where=mask > 0)
+    return Encoding(2 * channels, read, write, word=2, whole=True,
+                    opaque=_opaque(2) if channels == 4 else None)
 
 
 def _yuv422(luma: int, to_bgr: int) -> Encoding:
@@ -100,11 +132,7 @@ def _yuv422(luma: int, to_bgr: int) -> Encoding:
         return cv2.cvtColor(_pixels(rows, 2), to_bgr)
 
     def write(rows: Rows, frame: np.ndarray, mask: np.ndarray, big: bool) -> None:
-        # BT.601 limited range, the inverse of OpenCV's conversion in `read`.
-        blue, green, red = (frame[..., c].astype(np.float32) for c in range(3))
-        y = 16 + 0.257 * red + 0.504 * green + 0.098 * blue
-        u = 128 - 0.148 * red - 0.291 * green + 0.439 * blue
-        v = 128 + 0.439 * red - 0.368 * green - 0.071 * blue
+        y, u, v = _yuv_of(frame)
         bytes_ = _pixels(rows, 2)
         covered = mask > 0
         np.copyto(bytes_[..., luma], np.rint(y).astype(np.uint8), where=covered)
@@ -117,39 +145,102 @@ def _yuv422(luma: int, to_bgr: int) -> Encoding:
     return Encoding(2, read, write, even_width=True)
 
 
-def _bayer(pattern: str, to_bgr: int) -> Encoding:
+def _bayer(pattern: str, to_bgr: int, word: int = 1) -> Encoding:
     """One colour a pixel; ``pattern`` names those of the first two rows, row by row."""
     channel = ["bgr".index(letter) for letter in pattern]
 
     def read(rows: Rows, big: bool) -> np.ndarray:
+        if word == 2:
+            values = _values16(rows, big)
+            rows = tone_of(values).shown(values)
         return cv2.cvtColor(rows, to_bgr)
 
     def write(rows: Rows, frame: np.ndarray, mask: np.ndarray, big: bool) -> None:
+        if word == 2:
+            rows = _values16(rows, big)
+            frame = tone_of(rows).stored(frame)
         for i, c in enumerate(channel):
             where = np.s_[i // 2::2, i % 2::2]
             np.copyto(rows[where], frame[(*where, c)], where=mask[where] > 0)
 
-    return Encoding(1, read, write, even_width=True, even_height=True)
+    return Encoding(word, read, write, even_width=True, even_height=True, word=word,
+                    whole=word == 2)
+
+
+def _two_planes(order: str, *, halved: bool) -> Encoding:
+    """A plane of brightness, then one of colour pairs; ``order`` is 'uv' or 'vu'.
+
+    ``halved``: one pair for 2x2 pixels (NV12, NV21), else one for every pixel (NV24).
+    """
+    code = cv2.COLOR_YUV2BGR_NV12 if order == "uv" else cv2.COLOR_YUV2BGR_NV21
+    side = 2 if halved else 1
+    planes = Fraction(3, 2) if halved else Fraction(3)
+
+    def read(rows: Rows, big: bool) -> np.ndarray:
+        if halved:
+            return cv2.cvtColor(rows, code)
+        # OpenCV has no NV24: every pixel and its colours become a block of 2x2.
+        height = rows.shape[0] // 3
+        bright = np.ascontiguousarray(rows[:height]).repeat(2, axis=0).repeat(2, axis=1)
+        colours = np.ascontiguousarray(rows[height:]).reshape(height, -1)
+        return np.ascontiguousarray(cv2.cvtColor(np.vstack([bright, colours]), code)[::2, ::2])
+
+    def write(rows: Rows, frame: np.ndarray, mask: np.ndarray, big: bool) -> None:
+        height, width = mask.shape
+        bright, *colours = _yuv_of(frame)
+        covered = mask > 0
+        np.copyto(rows[:height], np.rint(bright).astype(np.uint8), where=covered)
+        # Where only some pixels of a block are covered the colour stays: it is the others'.
+        block = covered.reshape(height // side, side, width // side, side).all(axis=(1, 3))
+        pairs = rows[height:].reshape(height // side, width // side, 2)
+        for plane, letter in zip(colours, "uv", strict=True):
+            shared = plane.reshape(height // side, side, width // side, side).mean(axis=(1, 3))
+            np.copyto(pairs[..., order.index(letter)], np.rint(shared).astype(np.uint8),
+                      where=block)
+
+    return Encoding(1, read, write, even_width=halved, even_height=halved, planes=planes,
+                    whole=True)
+
+
+def _yuv_of(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """BGR as brightness and two colours, BT.601 limited range, as OpenCV reads them."""
+    blue, green, red = (frame[..., c].astype(np.float32) for c in range(3))
+    return (16 + 0.257 * red + 0.504 * green + 0.098 * blue,
+            128 - 0.148 * red - 0.291 * green + 0.439 * blue,
+            128 + 0.439 * red - 0.368 * green - 0.071 * blue)
 
 
 _UYVY = _yuv422(1, cv2.COLOR_YUV2BGR_UYVY)
 _YUYV = _yuv422(0, cv2.COLOR_YUV2BGR_YUY2)
 
-#: Name in ``Image.encoding`` -> encoding. OpenCV names a Bayer pattern by the
-#: second row's second and third pixel, ROS by the first row: hence the pairs.
+_MONO = Encoding(1, _read_mono, _write_mono)
+# OpenCV names a Bayer pattern by the second row's second and third pixel, ROS by the
+# first row: hence the pairs.
+_PATTERNS = {"rggb": cv2.COLOR_BayerBG2BGR, "bggr": cv2.COLOR_BayerRG2BGR,
+             "gbrg": cv2.COLOR_BayerGR2BGR, "grbg": cv2.COLOR_BayerGB2BGR}
+
+#: Name in ``Image.encoding`` -> encoding. Depth (16UC1, 32FC1) is none of them.
 ENCODINGS: dict[str, Encoding] = {
     "bgr8": _packed(3, None, None),
     "rgb8": _packed(3, cv2.COLOR_RGB2BGR, cv2.COLOR_BGR2RGB),
     "bgra8": _packed(4, cv2.COLOR_BGRA2BGR, cv2.COLOR_BGR2BGRA),
     "rgba8": _packed(4, cv2.COLOR_RGBA2BGR, cv2.COLOR_BGR2RGBA),
-    "mono8": Encoding(1, _read_mono, _write_mono),
-    "mono16": Encoding(2, _read_mono16, _write_mono16),
+    "bgr16": _packed16(3, None, None),
+    "rgb16": _packed16(3, cv2.COLOR_RGB2BGR, cv2.COLOR_BGR2RGB),
+    "bgra16": _packed16(4, cv2.COLOR_BGRA2BGR, cv2.COLOR_BGR2BGRA),
+    "rgba16": _packed16(4, cv2.COLOR_RGBA2BGR, cv2.COLOR_BGR2RGBA),
+    "mono8": _MONO,
+    "mono16": _packed16(1, cv2.COLOR_GRAY2BGR, cv2.COLOR_BGR2GRAY),
+    # Without a name for the colours; one channel is grey, three are in OpenCV's order.
+    "8UC1": _MONO,
+    "8UC3": _packed(3, None, None),
     "yuv422": _UYVY,
     "uyvy": _UYVY,
     "yuv422_yuy2": _YUYV,
     "yuyv": _YUYV,
-    "bayer_rggb8": _bayer("rggb", cv2.COLOR_BayerBG2BGR),
-    "bayer_bggr8": _bayer("bggr", cv2.COLOR_BayerRG2BGR),
-    "bayer_gbrg8": _bayer("gbrg", cv2.COLOR_BayerGR2BGR),
-    "bayer_grbg8": _bayer("grbg", cv2.COLOR_BayerGB2BGR),
+    "nv12": _two_planes("uv", halved=True),
+    "nv21": _two_planes("vu", halved=True),
+    "nv24": _two_planes("uv", halved=False),
+    **{f"bayer_{name}8": _bayer(name, code) for name, code in _PATTERNS.items()},
+    **{f"bayer_{name}16": _bayer(name, code, 2) for name, code in _PATTERNS.items()},
 }

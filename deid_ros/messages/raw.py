@@ -1,7 +1,8 @@
 """The fields of ``sensor_msgs/Image`` to a frame and back.
 
 The one promise of this module: what ``covered_data`` gives differs from what came
-only where the mask says so, byte for byte.
+only where the mask says so, byte for byte; except that padding is cleared, and that
+transparency in which something is drawn is made opaque, since no detector has seen them.
 
 Anything with the fields of the message will do: that of a live topic, or the part of
 a bag's bytes that was recognised as one.
@@ -51,21 +52,27 @@ def checked(msg: RawImage) -> Encoding:
         raise FrameError(f"The image is {msg.width}x{msg.height} pixels, but {msg.encoding} comes "
                          "in pairs; publish an even size.")
     least = msg.width * encoding.pixel_bytes
-    if msg.step < least or (msg.encoding == "mono16" and msg.step % 2):
+    if msg.step < least or msg.step % encoding.word or (msg.encoding == "nv24"
+                                                        and msg.step != least):
         raise FrameError(f"The image's step is {msg.step} bytes, but {msg.width} pixels of "
                          f"{msg.encoding} need {least}; the driver must set step.")
-    size = msg.step * msg.height
+    size = msg.step * _rows_of(msg, encoding)
     if len(msg.data) != size:
         word = "truncated" if len(msg.data) < size else "followed by bytes that are no pixels"
-        raise FrameError(f"The image's data is {word}: {len(msg.data)} bytes came, step x height "
-                         f"is {size}; the driver must send whole rows.")
+        raise FrameError(f"The image's data is {word}: {len(msg.data)} bytes came, step x "
+                         f"rows is {size}; the driver must send whole rows.")
     return encoding
 
 
+def _rows_of(msg: RawImage, encoding: Encoding) -> int:
+    """Rows of ``data``; more than the image has where colours have their own plane."""
+    return int(msg.height * encoding.planes)
+
+
 def _rows(msg: RawImage, encoding: Encoding, data: Any) -> np.ndarray:
-    """The pixel bytes as a view: uint8 (H, W * pixel_bytes)."""
+    """The pixel bytes as a view: uint8 (H, W * pixel_bytes), in all planes."""
     flat = np.frombuffer(data, np.uint8)
-    return flat.reshape(msg.height, msg.step)[:, :msg.width * encoding.pixel_bytes]
+    return flat.reshape(_rows_of(msg, encoding), msg.step)[:, :msg.width * encoding.pixel_bytes]
 
 
 def to_bgr(msg: RawImage) -> np.ndarray:
@@ -77,7 +84,10 @@ def to_bgr(msg: RawImage) -> np.ndarray:
         FrameError: as for ``checked``.
     """
     encoding = checked(msg)
-    frame = encoding.to_bgr(_rows(msg, encoding, msg.data), bool(msg.is_bigendian))
+    rows = _rows(msg, encoding, msg.data)
+    if encoding.planes > 1 or encoding.word > 1:
+        rows = np.ascontiguousarray(rows)
+    frame = encoding.to_bgr(rows, bool(msg.is_bigendian))
     frame.flags.writeable = False
     return frame
 
@@ -87,7 +97,8 @@ def covered_data(msg: RawImage, frame: np.ndarray | None, mask: np.ndarray | Non
     """The camera's bytes with the covered pixels written into them.
 
     Padding at the end of rows is cleared: it can hold pixels that no detector has
-    seen (a window cut out of a larger image by its step).
+    seen (a window cut out of a larger image by its step). So is transparency in which
+    something is drawn: it becomes opaque.
 
     Args:
         frame: the covered frame, uint8 (H, W, 3), BGR; None for 'no face'.
@@ -103,9 +114,12 @@ def covered_data(msg: RawImage, frame: np.ndarray | None, mask: np.ndarray | Non
     encoding = checked(msg)
     padding = msg.step - msg.width * encoding.pixel_bytes
     covered = frame is not None and mask is not None and mask.any()
-    data = copy(msg.data) if padding or covered else msg.data
+    drawn = encoding.opaque is not None and encoding.opaque(_rows(msg, encoding, msg.data), False)
+    data = copy(msg.data) if padding or covered or drawn else msg.data
     if padding:
-        np.frombuffer(data, np.uint8).reshape(msg.height, msg.step)[:, -padding:] = 0
+        np.frombuffer(data, np.uint8).reshape(-1, msg.step)[:, -padding:] = 0
+    if encoding.opaque is not None and drawn:
+        _in_place(_rows(msg, encoding, data), lambda rows: encoding.opaque(rows, True))
     if covered:
         shape = (msg.height, msg.width)
         if mask.shape != shape or frame.shape != (*shape, 3):
@@ -118,15 +132,19 @@ def covered_data(msg: RawImage, frame: np.ndarray | None, mask: np.ndarray | Non
 def _write(rows: np.ndarray, encoding: Encoding, frame: np.ndarray, mask: np.ndarray,
            big: bool) -> None:
     # Only the rows that have covered pixels are touched; from an even row on, so
-    # that Bayer patterns and pairs stay aligned. mono16 scales by the brightest
-    # pixel of the whole frame and so gets all rows.
-    top, bottom = 0, len(rows)
-    if encoding is not ENCODINGS["mono16"]:
+    # that Bayer patterns and pairs stay aligned.
+    top, bottom = 0, len(mask)
+    part = rows
+    if not encoding.whole:
         _, y, _, height = cv2.boundingRect(mask)
         top, bottom = y - y % 2, y + height
-    part = rows[top:bottom]
+        part = rows[top:bottom]
+    _in_place(part, lambda work: encoding.write(work, frame[top:bottom], mask[top:bottom], big))
+
+
+def _in_place(part: np.ndarray, change: Callable[[np.ndarray], Any]) -> None:
     # OpenCV wants contiguous arrays; rows with padding are not.
     work = part if part.flags.c_contiguous else np.ascontiguousarray(part)
-    encoding.write(work, frame[top:bottom], mask[top:bottom], big)
+    change(work)
     if work is not part:
         part[:] = work

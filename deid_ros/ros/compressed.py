@@ -39,8 +39,8 @@ def covered_compressed(msg: CompressedImage, frame: np.ndarray, *, changed: bool
 
     Args:
         frame: the covered frame, or the decoded one, uint8 (H, W, 3), BGR.
-        changed: whether anything in it was covered; if not, a plain file leaves
-            byte for byte as it came.
+        changed: whether anything in it was covered; if not, a file that ``is_plain``
+            leaves byte for byte as it came.
     """
     kind = kind_of(msg)
     if not changed and is_plain(kind, bytes(msg.data)):

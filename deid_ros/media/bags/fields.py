@@ -14,10 +14,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 
 from deid_ros.errors import FrameError
 from deid_ros.messages import covered_data, decode, is_plain, kind_of, to_bgr
+from deid_ros.messages.jpeg import jpeg_options
 
 __all__ = ["COMPRESSED", "RAW", "BagImage", "image_in", "point_fields"]
 
@@ -170,12 +171,9 @@ def _encoded(kind: str, data: bytes, frame: np.ndarray) -> bytes:
     try:
         with Image.open(io.BytesIO(data)) as before:
             grey = before.mode == "L"
-            sampling = JpegImagePlugin.get_sampling(before)
             pixels = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY if grey else cv2.COLOR_BGR2RGB)
             Image.fromarray(pixels).save(
-                stream, "JPEG", qtables=before.quantization,
-                progressive=bool(before.info.get("progressive")),
-                **({"subsampling": sampling} if sampling != -1 and not grey else {}))
+                stream, "JPEG", **jpeg_options(before))
     except (OSError, ValueError, SyntaxError) as error:
         raise FrameError(f"A frame of {frame.shape} cannot be encoded as JPEG ({error}).") from None
     return stream.getvalue()

@@ -1,0 +1,41 @@
+"""Which way up a video is shown: the display matrix of its container."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["DisplayTurn"]
+
+
+class DisplayTurn:
+    """Turns and mirrors frames as players do (ISO/IEC 14496-12, 6.2.2).
+
+    Args:
+        frame: a decoded frame, whose side data has the matrix, if there is one.
+
+    Attributes:
+        swapped: whether width and height change places.
+    """
+
+    def __init__(self, frame: Any) -> None:
+        a, b, c, d = 1, 0, 0, 1
+        for entry in frame.side_data:
+            if entry.type.name == "DISPLAYMATRIX":
+                numbers = np.frombuffer(bytes(entry), np.int32)[[0, 1, 3, 4]].astype(np.int64)
+                if numbers.any():  # all zero: it says nothing
+                    a, b, c, d = (int(number) for number in numbers)
+        self.swapped = abs(b) + abs(c) > abs(a) + abs(d)
+        # A point (x, y) is shown at (a x + c y, b x + d y).
+        self._across, self._down = (c < 0, b < 0) if self.swapped else (a < 0, d < 0)
+
+    def upright(self, pixels: np.ndarray) -> np.ndarray:
+        """(H, W, 3) as it is shown, contiguous."""
+        if self.swapped:
+            pixels = pixels.swapaxes(0, 1)
+        if self._across:
+            pixels = pixels[:, ::-1]
+        if self._down:
+            pixels = pixels[::-1]
+        return np.ascontiguousarray(pixels)
