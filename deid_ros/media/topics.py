@@ -55,7 +55,8 @@ class TopicPlan:
     """What becomes of one topic.
 
     ``action`` one of ``PROCESS``, ``COPY``, ``DROP``; ``name`` the output's topic;
-    ``reason`` why it is dropped, or copied though it may show faces.
+    ``reason`` why it or some of it is dropped, or copied though it may show faces;
+    ``dropped`` messages that are left out; ``modality`` what its messages are.
     """
 
     topic: str
@@ -64,6 +65,8 @@ class TopicPlan:
     action: str
     name: str
     reason: str = ""
+    dropped: int = 0
+    modality: str = ""
 
 
 def parse_topic_map(word: str) -> tuple[str, str]:

@@ -43,22 +43,24 @@ class Scan(Protocol):
 
     Attributes:
         connections: rosbags ``Connection`` objects, of all topics known so far.
+        by_id: the same by the numbers that messages carry.
+        profile: of an MCAP file, else ''.
+        extras: what lies beside the messages, as (kind, name): it is not copied.
         counts: connection -> messages, where the file says so.
         packing: how chunks are packed ('', 'zstd', 'lz4', 'bz2').
         damage: what could not be read so far.
     """
 
     connections: list[Any]
+    by_id: dict[int, Any]
+    profile: str
+    extras: list[tuple[str, str]]
     counts: dict[int, int]
     packing: str
     damage: Damage
 
     def messages(self) -> Iterator[tuple[int, int, bytes]]:
         """(connection, timestamp in ns, serialised message); again from the front."""
-        ...
-
-    def first(self, connection: int) -> bytes | None:
-        """The first message of a connection; None where there is none."""
         ...
 
     def close(self) -> None:

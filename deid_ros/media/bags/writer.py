@@ -24,6 +24,7 @@ from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 
 from deid_ros.errors import MediaError
 from deid_ros.media.bags.bag import Bag
+from deid_ros.media.bags.definitions import restate, set_profile
 from deid_ros.media.whole import hidden
 
 __all__ = ["BagWriter"]
@@ -39,6 +40,7 @@ class _Part:
 
     name: str
     packing: str
+    profile: str = ""
     pending: list[tuple[Any, str]] = field(default_factory=list)     # connection, topic
     made: dict[int, Any] = field(default_factory=dict)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -70,9 +72,9 @@ class BagWriter:
         self._writer: Any = None
         self.names: dict[str, str] = {}      # old topic -> new
 
-    def begin(self, name: str, packing: str) -> None:
+    def begin(self, name: str, packing: str, profile: str = "ros2") -> None:
         """The next file of the input begins."""
-        self._parts.append(_Part(name, packing))
+        self._parts.append(_Part(name, packing, profile))
 
     def declare(self, number: int, connection: Any, topic: str) -> None:
         """A connection of file ``number`` is to be written, as ``topic``."""
@@ -117,6 +119,8 @@ class BagWriter:
                                       else "none")
             writer.set_compression(CompressionMode[mode.upper()], CompressionFormat.ZSTD)
         writer.open()
+        if self._bag.kind == "mcap":
+            set_profile(writer.storage, part.profile)
         return writer
 
     def _connect(self, part: _Part, connection: Any, topic: str) -> None:
@@ -132,7 +136,15 @@ class BagWriter:
             if (made.topic, made.msgtype, made.ext) == (topic, connection.msgtype, connection.ext):
                 part.made[connection.id] = made
                 return
-        part.made[connection.id] = self._writer.add_connection(topic, connection.msgtype, **options)
+        raw = getattr(connection.owner, "raw", {}).get(connection.id)
+        if raw is not None and raw.schema is not None:
+            storage = self._writer.storage
+            at, before = storage.chunk.bio.tell(), len(storage.schemas)
+            self._writer.added_types.discard(connection.msgtype)
+        made = self._writer.add_connection(topic, connection.msgtype, **options)
+        part.made[connection.id] = made
+        if raw is not None and raw.schema is not None:
+            restate(storage, at, before, raw)
 
     def _shut(self) -> None:
         """Close the file that is open and put it in its place."""
@@ -174,6 +186,8 @@ class BagWriter:
 
     def _write_metadata(self) -> None:
         info = copy.deepcopy(self._bag.info)
+        if "custom_data" in info:
+            info["custom_data"] = None
         counts: Counter[tuple[str, str]] = sum((part.counts for part in self._parts), Counter())
         named = [part for part in self._parts if part.counts]
         start = min((part.start for part in named), default=2**63 - 1)
