@@ -16,6 +16,7 @@ from deid_ros.media.bags.contents import type_of
 from deid_ros.media.bags.fields import COMPRESSED, RAW
 from deid_ros.media.bags.scan import ZSTD_MAGIC, Scan, open_scan, zstd
 from deid_ros.media.bags.verdicts import Verdicts
+from deid_ros.media.files import kind_of
 from deid_ros.media.topics import TopicPlan, TopicWishes
 
 __all__ = ["Bag"]
@@ -45,8 +46,8 @@ class Bag:
             self._read_folder()
         else:
             self.files = [path]
-        kinds = {_KINDS.get(PurePath(file.name.removesuffix(".zstd")).suffix.lower())
-                 for file in self.files}
+            self.mode = "file" if path.suffix.lower() == ".zstd" else ""
+        kinds = {_KINDS.get(kind_of(file)) for file in self.files}
         if len(kinds) != 1 or None in kinds:
             raise MediaError(f"{path} holds no files of a bag that can be read; known are .mcap, "
                              ".db3 and .bag.")
