@@ -191,10 +191,12 @@ class BagMedium:
                 self.warnings.append(f"{self._job.source}: {plan.topic} {word}: {plan.reason}")
         if self._bag.info.get("custom_data"):
             self._extras.append(("custom_data", "metadata.yaml"))
-        if self._extras:
-            names = ", ".join(f"{kind} '{name}'" for kind, name in self._extras[:_SENTENCES])
-            self.warnings.append(f"{self._job.source}: what lies beside the topics is dropped, it "
-                                 f"may show or name people: {names}.")
+        extras = [extra for extra in self._extras if extra[0] not in self._wishes.drop]
+        if extras:
+            names = ", ".join(f"{kind} '{name}'" for kind, name in extras[:_SENTENCES])
+            self.notes.append(f"{self._job.source}: what lies beside the topics is dropped, it may "
+                              f"show or name people: {names}; say --drop {extras[0][0]} where "
+                              "that is as you want it.")
         unasked = self._verdicts.unasked
         if unasked:
             self.notes.append(f"{self._job.source}: messages of {', '.join(unasked)[:200]} are "

@@ -41,7 +41,7 @@ class Limits:
     numbers_in_one: int = 96
     numbers_in_all: int = 1536
     items: int = 512        # messages in one list
-    leaves: int = 16384     # single values
+    leaves: int = 8192     # single values
 
 
 LIMITS = Limits()
@@ -211,8 +211,8 @@ def _array(values: np.ndarray, words: frozenset[str], tally: _Tally) -> Verdict 
         return Verdict(UNKNOWN, f"an array of {values.dtype}")
     if values.itemsize == 1 and words & _PICTURES:
         return Verdict(PICTURE, f"{count} bytes called '{min(words & _PICTURES)}'")
-    if values.itemsize == 1 or values.dtype.kind == "b":
-        return _bytes(values, tally)
+    if values.itemsize == 1 or values.dtype.kind == "b" or _are_bytes(values):
+        return _bytes(values.astype(np.uint8), tally)
     if values.dtype.kind == "f" and values.itemsize == 8 and count in (9, 36):
         return None         # covariances
     tally.numbers += count
@@ -222,6 +222,12 @@ def _array(values: np.ndarray, words: frozenset[str], tally: _Tally) -> Verdict 
     if count > LIMITS.numbers_in_one or tally.numbers > LIMITS.numbers_in_all:
         return Verdict(UNKNOWN, f"arrays of {tally.numbers} numbers that nothing explains")
     return None
+
+
+def _are_bytes(values: np.ndarray) -> bool:
+    """Whether wide whole numbers would all fit into bytes."""
+    return (values.dtype.kind in "iu" and values.size > 16
+            and int(values.min()) >= -128 and int(values.max()) <= 255)
 
 
 def _bytes(values: np.ndarray, tally: _Tally) -> Verdict | None:
@@ -242,7 +248,8 @@ def _sequence(items: Sequence[Any], words: frozenset[str], tally: _Tally) -> Ver
     if not items:
         return None
     if all(isinstance(item, (int, float)) for item in items):
-        return _array(np.asarray(items, np.float32), words, tally)
+        whole = all(isinstance(item, int) and -(1 << 63) <= item < 1 << 63 for item in items)
+        return _array(np.asarray(items, np.int64 if whole else np.float32), words, tally)
     if all(isinstance(item, str) for item in items):
         if sum(map(len, items)) > 40 * len(items):
             found = _text("".join(items), words, tally)

@@ -24,9 +24,16 @@ def _scan(value: Any) -> tuple[str, ...]:
         return ()
     # A whole turn reaches once round, whatever rounding makes of it.
     fits = abs(abs(span / step) + 1 - count) <= 2 and abs(span) < 6.4
-    if not fits or len(value.intensities) not in (0, count):
+    if not fits or len(value.intensities) not in (0, count) or _whole(value.ranges):
         return ()
     return "ranges", "intensities"
+
+
+def _whole(values: Any) -> bool:
+    """Whether many different whole numbers stand where measurements should: packed bytes."""
+    found = np.asarray(values, float)
+    found = found[np.isfinite(found)]
+    return len(np.unique(found)) > 32 and bool((found == np.rint(found)).all())
 
 
 def _grid(free: int, values: Any, width: int, height: int, steps: tuple[int, ...]) -> bool:
@@ -65,7 +72,9 @@ def _trajectory(value: Any) -> tuple[str, ...]:
     fits = 0 < len(names) <= 64 and len(set(names)) == len(names) and all(
         len(getattr(point, name)) in (0, len(names)) for point in value.points
         for name in ("positions", "velocities", "accelerations", "effort"))
-    return ("points",) if fits and len(value.points) <= 4096 else ()
+    fits = fits and len(value.points) * len(names) <= 2 * _BEAMS
+    return ("points",) if fits and not _whole(
+        [number for point in value.points for number in point.positions]) else ()
 
 
 def _echoes(value: Any) -> tuple[str, ...]:

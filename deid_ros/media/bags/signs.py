@@ -61,7 +61,7 @@ def text_sign(text: str) -> str:
         return "lines that look like base64"
     if _NUMBERS.search(text) or _BYTES.search(text):
         return "a long list of numbers as text"
-    if any(len(set(run.group())) >= 50 for run in _DENSE.finditer(text)):
+    if any(len(set(run.group())) >= 12 for run in _DENSE.finditer(text)):
         return "a run of 400 characters or more without a space, as packed data has"
     if len(_CONTROL.findall(text)) > max(len(text) // 20, 8):
         return "a text of unprintable characters"
