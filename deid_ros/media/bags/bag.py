@@ -83,6 +83,11 @@ class Bag:
                 count = self.expected(name)
                 self._miss(f"the file {name} is missing" + (f" with {count} messages" if count
                                                             else ""))
+        known = {"metadata.yaml", *(file.name for file in self.files)}
+        for other in sorted(self.path.iterdir()):
+            if other.name not in known and not other.name.endswith(("-wal", "-shm", "-journal")):
+                self._miss(f"{other.name} lies in the folder of the bag and is no file of it; it "
+                           "is left out")
         if not self.files:
             raise MediaError(f"{self.path} has a metadata.yaml, but none of its files; check the "
                              "folder.")

@@ -142,10 +142,13 @@ class Verdicts:
     def _definition(self, connection: Any) -> str:
         text = connection.msgdef.data
         raw = getattr(connection.owner, "raw", {}).get(connection.id)
-        key = raw or text
+        about = (connection.topic, connection.msgtype, str(connection.digest or ""),
+                 getattr(connection.ext, "callerid", None) or "")
+        key = raw or text, about
         found = self._definitions.get(key)
         if found is None:
             found = suspicious(raw) if raw else magic(text.encode()) or text_sign(text)
+            found = found or next(filter(None, map(text_sign, about)), "")
             self._definitions[key] = found
         return found
 

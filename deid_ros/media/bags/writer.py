@@ -25,12 +25,19 @@ from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 from deid_ros.errors import MediaError
 from deid_ros.media.bags.bag import Bag
 from deid_ros.media.bags.definitions import restate, set_profile
+from deid_ros.media.bags.signs import text_sign
 from deid_ros.media.whole import hidden
 
 __all__ = ["BagWriter"]
 
 # rosbags wants a hash where older bags have none; it is taken out again.
 _NO_HASH = "RIHS01_" + 64 * "0"
+# What a metadata.yaml says; anything else in it is somebody's own and does not leave.
+_KEYS = ("version", "storage_identifier", "relative_file_paths", "duration", "starting_time",
+         "message_count", "topics_with_message_count", "compression_format", "compression_mode",
+         "files", "ros_distro")
+_TOPIC_KEYS = ("name", "type", "serialization_format", "offered_qos_profiles",
+               "type_description_hash")
 _SQLITE_CANNOT = "?#%"
 
 
@@ -185,8 +192,10 @@ class BagWriter:
             self._write_metadata()
 
     def _write_metadata(self) -> None:
-        info = copy.deepcopy(self._bag.info)
-        if "custom_data" in info:
+        info = {key: copy.deepcopy(value) for key, value in self._bag.info.items() if key in _KEYS}
+        if text_sign(str(info.get("ros_distro"))):
+            del info["ros_distro"]
+        if "custom_data" in self._bag.info:
             info["custom_data"] = None
         counts: Counter[tuple[str, str]] = sum((part.counts for part in self._parts), Counter())
         named = [part for part in self._parts if part.counts]
@@ -195,7 +204,8 @@ class BagWriter:
         listed = info.get("topics_with_message_count") or self._topics()
         topics = []
         for entry in listed:
-            about = entry["topic_metadata"]
+            about = {key: value for key, value in entry["topic_metadata"].items()
+                     if key in _TOPIC_KEYS and not text_sign(str(value))}
             if about["name"] in self.names:
                 about["name"] = self.names[about["name"]]
                 topics.append({"topic_metadata": about,
