@@ -20,7 +20,7 @@ def connection(msgtype: str, definition: str = "", *, form: str = "cdr") -> Any:
     kind = MessageDefinitionFormat.MSG if definition else MessageDefinitionFormat.NONE
     return types.SimpleNamespace(
         id=1, topic="/t", msgtype=msgtype, msgdef=MessageDefinition(kind, definition),
-        ext=types.SimpleNamespace(serialization_format=form), owner=None)
+        ext=types.SimpleNamespace(serialization_format=form), owner=None, digest="")
 
 
 def likely(msgtype: str, rng: np.random.Generator, store: Any = STORE) -> Any:

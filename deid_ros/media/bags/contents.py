@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from rosbags.interfaces import MessageDefinitionFormat, Nodetype
@@ -13,14 +13,18 @@ from rosbags.typesys.msg import normalize_msgtype
 
 from deid_ros.errors import FrameError
 
-__all__ = ["contents", "is_defined", "type_of"]
+__all__ = ["contents", "is_defined", "layout", "type_of"]
 
 _DEPTH = 40         # of messages in messages
 
 
 def type_of(connection: Any) -> str:
     """The type of a connection as ROS 2 writes it: package/msg/Name."""
-    name = connection.msgtype
+    return _normal(connection.msgtype)
+
+
+@lru_cache(4096)
+def _normal(name: str) -> str:
     try:
         return normalize_msgtype(name) if "/" in name else name
     except ValueError:
@@ -59,6 +63,7 @@ def contents(data: bytes, connection: Any, *, ros1: bool) -> Any:
         last: Exception = ValueError(f"nobody defines the type {kind or 'without a name'}")
         for store in _stores(kind, definition.format, definition.data, form == "ros1"):
             try:
+                _lay_out(store, kind)
                 if form == "ros1":
                     return store.deserialize_ros1(data, kind)
                 return store.deserialize_cdr(data, kind)
@@ -95,6 +100,50 @@ def _stores(kind: str, form: Any, text: str, ros1: bool) -> list[Any]:
         return [store]
     except Exception:      # a definition that cannot be read defines nothing
         return []
+
+
+#: Class -> names of the fields that need a look, and how many single numbers the others hold.
+_LAYOUTS: dict[type, tuple[tuple[str, ...], int]] = {}
+# Arrays that are no bulk: vectors, and matrices of float64.
+_FIXED = (9, 12, 36)
+
+
+def layout(kind: type) -> tuple[tuple[str, ...], int] | None:
+    """What of a class of messages must be looked at; None where nobody knows."""
+    return _LAYOUTS.get(kind)
+
+
+def _lay_out(store: Any, name: str) -> tuple[tuple[str, ...], int]:
+    made = store.types[name]
+    known = _LAYOUTS.get(made)
+    if known is None:
+        names, leaves = [], 0
+        for field, desc in store.fielddefs[name][1]:
+            size = _bare_size(store, desc)
+            leaves += size or 0
+            if size is None:
+                names.append(field)
+        known = _LAYOUTS[made] = tuple(names), leaves
+    return known
+
+
+def _bare_size(store: Any, desc: Any) -> int | None:
+    """Numbers in a field of nothing but a few numbers, else None."""
+    kind, about = desc
+    if kind == Nodetype.BASE:
+        return None if "string" in about[0] else 1
+    if kind == Nodetype.NAME:
+        names, leaves = _lay_out(store, about)
+        return None if names else leaves
+    inner, count = about
+    while inner[0] in (Nodetype.ARRAY, Nodetype.SEQUENCE):
+        inner = inner[1][0]
+    if inner[0] == Nodetype.NAME:
+        _lay_out(store, inner[1])
+    elif kind == Nodetype.ARRAY and (count <= 4 or (
+            count in _FIXED and inner[1][0] == "float64")) and "string" not in inner[1][0]:
+        return count
+    return None
 
 
 def _names(fields: Any) -> Iterator[str]:

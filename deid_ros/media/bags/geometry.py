@@ -39,8 +39,8 @@ def cloud_sign(value: Any) -> str | None:
             return f"points with the channels {names} show a surface"
         sign, _ = points_sign(value.points)
         return sign or ""
-    if (any(map(_PACKED.fullmatch, value.__dataclass_fields__)) and len(
-            getattr(value, "data", ()))):
+    if hasattr(value, "data") and any(map(_PACKED.fullmatch, value.__dataclass_fields__)) and len(
+            value.data):
         return f"{kind} holds packed points"
     return None
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from deid_ros.errors import FrameError
-from deid_ros.media.bags.contents import contents, is_defined, type_of
+from deid_ros.media.bags.contents import contents, is_defined, layout, type_of
 from deid_ros.media.bags.geometry import cloud_sign, points_sign
 from deid_ros.media.bags.plain import PLAIN
 from deid_ros.media.bags.signs import magic, text_sign
@@ -183,8 +183,12 @@ def _message(value: Any, words: frozenset[str], tally: _Tally) -> Verdict | None
         skipped = ()
     if sign is not None:
         skipped = ("data", "points", "fields")
-    return _fields(((name, getattr(value, name)) for name in value.__dataclass_fields__
-                    if name != "__msgtype__" and name not in skipped),
+    names, leaves = layout(type(value)) or (
+        [name for name in value.__dataclass_fields__ if name != "__msgtype__"], 0)
+    tally.leaves += leaves
+    if tally.leaves > LIMITS.leaves:
+        return Verdict(UNKNOWN, f"more than {LIMITS.leaves} single values")
+    return _fields([(name, getattr(value, name)) for name in names if name not in skipped],
                    words | _names(kind), tally)
 
 

@@ -206,7 +206,7 @@ class BagWriter:
         for entry in listed:
             about = {key: value for key, value in entry["topic_metadata"].items()
                      if key in _TOPIC_KEYS and not text_sign(str(value))}
-            if about["name"] in self.names:
+            if about.get("name") in self.names and "type" in about:
                 about["name"] = self.names[about["name"]]
                 topics.append({"topic_metadata": about,
                                "message_count": counts[about["name"], about["type"]]})
