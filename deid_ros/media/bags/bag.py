@@ -13,7 +13,7 @@ import yaml
 
 from deid_ros.errors import FrameError, MediaError
 from deid_ros.media.bags.contents import type_of
-from deid_ros.media.bags.fields import COMPRESSED, RAW
+from deid_ros.media.bags.fields import COMPRESSED, RAW, BagImage, image_in
 from deid_ros.media.bags.scan import ZSTD_MAGIC, Scan, open_scan, zstd
 from deid_ros.media.bags.verdicts import Verdicts
 from deid_ros.media.files import kind_of
@@ -136,6 +136,16 @@ class Bag:
             self.mode = self.mode or "message"
             return zstd.decompress(data)
         return data
+
+    def image(self, connection: Any, data: bytes) -> BagImage:
+        """The image in a message of one of its files.
+
+        Raises:
+            FrameError: there is none.
+            zstd.ZstdError: it is packed and damaged.
+        """
+        ros1 = self.kind == "ros1" or connection.ext.serialization_format == "ros1"
+        return image_in(self.unpacked(data), connection.msgtype, ros1=ros1)
 
     def count(self, topic: str, scan: Scan) -> int:
         """Messages of a topic, as the metadata or the file says; 0: unknown."""
