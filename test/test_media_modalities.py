@@ -134,11 +134,11 @@ def test_points_in_space_go_and_paths_on_a_floor_stay():
     assert not judge(raw, connection("visualization_msgs/msg/Marker"), ros1=False).plain
 
 
-def _scan(beams, ranges):
+def _scan(beams, ranges, intensities=()):
     message = likely("sensor_msgs/msg/LaserScan", np.random.default_rng(0))
     message.angle_min, message.angle_max = -3.1, 3.1
     message.angle_increment = 6.2 / (beams - 1)
-    message.ranges, message.intensities = ranges, np.zeros(0, np.float32)
+    message.ranges, message.intensities = ranges, np.asarray(intensities, np.float32)
     return bytes(STORE.serialize_cdr(message, "sensor_msgs/msg/LaserScan"))
 
 
@@ -148,6 +148,9 @@ def test_a_scan_is_one_row_and_a_grid_is_no_picture():
     assert judge(_scan(1080, rng.normal(5, 1, 1080).astype(np.float32)), about, ros1=False).plain
     assert not judge(_scan(1080, rng.normal(5, 1, 4096).astype(np.float32)), about,
                      ros1=False).plain
+    jpeg = np.frombuffer(files()["JPEG"], np.uint8).astype(np.float32)
+    assert not judge(_scan(len(jpeg), jpeg), about, ros1=False).plain
+    assert not judge(_scan(len(jpeg), jpeg + 0.5, jpeg), about, ros1=False).plain
     grid = likely("nav_msgs/msg/OccupancyGrid", rng)
     grid.info.width, grid.info.height = 100, 50
     for data, plain in ((rng.choice([-1, 0, 100, 40], 5000, p=[.5, .3, .1, .1]), True),

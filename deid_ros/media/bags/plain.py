@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from deid_ros.media.bags.signs import magic
+
 __all__ = ["PLAIN"]
 
 _BEAMS = 8192
@@ -26,6 +28,8 @@ def _scan(value: Any) -> tuple[str, ...]:
     fits = abs(abs(span / step) + 1 - count) <= 2 and abs(span) < 6.4
     if not fits or len(value.intensities) not in (0, count) or _whole(value.ranges):
         return ()
+    if count and len(value.intensities) and _holds_file(value.intensities):
+        return ()
     return "ranges", "intensities"
 
 
@@ -34,6 +38,12 @@ def _whole(values: Any) -> bool:
     found = np.asarray(values, float)
     found = found[np.isfinite(found)]
     return len(np.unique(found)) > 32 and bool((found == np.rint(found)).all())
+
+
+def _holds_file(values: Any) -> bool:
+    """Whether numbers are the bytes of a picture or sound."""
+    found = np.nan_to_num(np.asarray(values, float), posinf=0, neginf=0)
+    return bool(magic(np.clip(found, 0, 255).astype(np.uint8).tobytes()))
 
 
 def _grid(free: int, values: Any, width: int, height: int, steps: tuple[int, ...]) -> bool:
