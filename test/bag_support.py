@@ -136,7 +136,7 @@ def messages(ros1: bool = False, count: int = 4, extra: bool = True) -> list[Mes
         found.append(("/camera_info", "sensor_msgs/msg/CameraInfo", at + 8, make.camera_info(at)))
         found.append(("/wheel", OWN_TYPE, at + 9, make.wheel(i)))
         found.append(("/points", "sensor_msgs/msg/PointCloud2", at + 10,
-                      make.cloud(at, ("x", "y", "intensity"))))
+                      make.cloud(at, ("x", "y", "z"))))
         if extra:
             found.append(("/coloured", "sensor_msgs/msg/PointCloud2", at + 11,
                           make.cloud(at, ("x", "y", "rgb"))))

@@ -55,7 +55,7 @@ def test_a_dry_run_says_everything_and_writes_nothing(archive, capsys):
                   "rosbag (mcap, 1 files)", "rosbag (ros1, 1 files)",
                   "/bgr8/image: 4 messages, sensor_msgs/msg/Image: made anonymous",
                   "/imu: 8 messages, sensor_msgs/msg/Imu: dropped (asked for)",
-                  "/coloured: 4 messages, sensor_msgs/msg/PointCloud2: dropped (points with colour",
+                  "/coloured: 4 messages, sensor_msgs/msg/PointCloud2: dropped (points with rgb",
                   "robot_msgs/msg/Wheel: copied as /w", "in/notes.txt: left out",
                   "nothing was written"):
         assert words in out
@@ -63,10 +63,12 @@ def test_a_dry_run_says_everything_and_writes_nothing(archive, capsys):
 
 
 def test_a_whole_archive(archive, capsys):
-    assert run("run", "--replace", "solid") == 0
+    assert run("run", "--replace", "solid") == 1
     out, err = capsys.readouterr()
     assert "4 of 4 inputs to out; 59 frames" in out and "1 other files left out" in out
     assert err.count("warning:") == 2 and "/coloured is dropped" in err
+    assert "say --drop TOPIC or --keep-unprocessed TOPIC" in err
+    assert run("run", "--replace", "solid", "--overwrite", "--drop", "/coloured") == 0
     assert len(read_bag(Path("out/old.bag"))[0]) == 44
     with av.open("out/clip.mp4") as container:
         assert [stream.type for stream in container.streams] == ["video"]
@@ -203,7 +205,7 @@ def eyes(monkeypatch):
 
 
 def test_verify_reports_faces_that_were_never_covered(archive, capsys, eyes):
-    assert run("run", "--replace", "solid") == 0
+    assert run("run", "--replace", "solid", "--drop", "/coloured") == 0
     eyes.boxes = [[int(FACE[0]) - 10, int(FACE[1]) - 10, 20, 20]]
     assert run("verify", "out") == 0
     assert "4 outputs, 59 frames seen by ssd; 59 faces found, 0 never covered" in (

@@ -40,7 +40,7 @@ examples:
 IN/name.jpg becomes OUT/name.jpg, with OUT/name.jpg.manifest.json (what was done, with
 which models and settings) and OUT/name.jpg.faces.jsonl (every face of every frame).
 Metadata, thumbnails and sound are left behind. Topics that may show people and cannot be
-made anonymous are dropped, with a warning. An output has its name only when it is whole.
+made anonymous are dropped, with exit status 1. An output has its name only when it is whole.
 
 exit status: 0 everything done; 1 something could not be read or made anonymous, and
 was left out; 2 nothing was done.

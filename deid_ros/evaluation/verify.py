@@ -228,7 +228,6 @@ def _frames(output: Path, manifest: dict[str, Any]
 
 def _bag_frames(output: Path, topics: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
     from deid_ros.media.bags import Bag
-    from deid_ros.media.bags.fields import image_in
 
     bag = Bag(output)
     for number in range(len(bag.files)):
@@ -237,7 +236,6 @@ def _bag_frames(output: Path, topics: Sequence[str]) -> Iterator[tuple[str, np.n
             for connection, _, data in scan.messages():
                 about = next((c for c in scan.connections if c.id == connection), None)
                 if about is not None and about.topic in topics:
-                    image = image_in(bag.unpacked(data), about.msgtype, ros1=bag.kind == "ros1")
-                    yield about.topic, image.frame()
+                    yield about.topic, bag.image(about, data).frame()
         finally:
             scan.close()

@@ -38,7 +38,24 @@ class Job:
     @property
     def is_bag(self) -> bool:
         """Whether the input is a rosbag: a folder, or a file that ends as one."""
-        return self.source.is_dir() or self.source.suffix.lower() in BAG_SUFFIXES
+        return self.source.is_dir() or kind_of(self.source) in BAG_SUFFIXES
+
+
+def kind_of(path: Path) -> str:
+    """The suffix that tells what a file is, in lower case.
+
+    A packed bag (``.db3.zstd``, ``.mcap.zstd``) and one whose recorder died
+    (``.bag.active``) are bags too.
+    """
+    suffix = path.suffix.lower()
+    inner = Path(path.stem).suffix.lower()
+    packed = suffix == ".zstd" and inner in (".db3", ".mcap")
+    return inner if packed or (suffix == ".active" and inner == ".bag") else suffix
+
+
+def finished_name(name: str) -> str:
+    """The name of an output: that of the input, but for a bag that was being written."""
+    return name[:-len(".active")] if name.lower().endswith(".bag.active") else name
 
 
 def beside(target: Path) -> tuple[Path, Path]:
@@ -91,12 +108,12 @@ def plan(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = Fal
                 if not found:
                     raise MediaError(f"The folder {item} holds no picture, video or rosbag; "
                                      "give another one.")
-                jobs += [Job(path, out / path.relative_to(item),
+                jobs += [Job(path, out / finished_name(str(path.relative_to(item))),
                              path.relative_to(item).as_posix()) for path in found]
             else:
                 _check(item)
                 name = item.name or item.resolve().name
-                jobs.append(Job(item, out if single else out / name, name))
+                jobs.append(Job(item, out if single else out / finished_name(name), name))
         except MediaError as error:
             refused.append(str(error))
     done: list[Job] = []
@@ -125,7 +142,7 @@ def _search(folder: Path, out: Path, left_out: list[Path]) -> Iterator[Path]:
             path = here / name
             if name.startswith("."):
                 continue
-            if path.suffix.lower() in _SUFFIXES:
+            if kind_of(path) in _SUFFIXES:
                 yield path
             else:
                 left_out.append(path)

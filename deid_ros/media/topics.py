@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 
 from deid_ros.errors import ConfigError
 
-__all__ = ["COPY", "DROP", "PROCESS", "TopicPlan", "TopicWishes", "parse_topic_map"]
+__all__ = ["BESIDE", "COPY", "DROP", "PROCESS", "TopicPlan", "TopicWishes", "parse_topic_map"]
 
 PROCESS, COPY, DROP = "made anonymous", "copied", "dropped"
+#: What lies in a bag beside its topics; ``--drop`` takes these words too.
+BESIDE = frozenset(("custom_data", "metadata", "attachment"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class TopicWishes:
         Raises:
             ConfigError: it names the topic and those that there are.
         """
-        missing = sorted(self.named - set(present))
+        missing = sorted(self.named - set(present) - (self.drop & BESIDE))
         if missing:
             raise ConfigError(f"No bag has the topic '{missing[0]}'; there are "
                               f"{', '.join(sorted(present)) or 'none'}.")
@@ -55,7 +57,8 @@ class TopicPlan:
     """What becomes of one topic.
 
     ``action`` one of ``PROCESS``, ``COPY``, ``DROP``; ``name`` the output's topic;
-    ``reason`` why it is dropped, or copied though it may show faces.
+    ``reason`` why it or some of it is dropped, or copied though it may show faces;
+    ``dropped`` messages that are left out; ``modality`` what its messages are.
     """
 
     topic: str
@@ -64,6 +67,8 @@ class TopicPlan:
     action: str
     name: str
     reason: str = ""
+    dropped: int = 0
+    modality: str = ""
 
 
 def parse_topic_map(word: str) -> tuple[str, str]:

@@ -12,10 +12,12 @@ import numpy as np
 import yaml
 
 from deid_ros.errors import FrameError, MediaError
-from deid_ros.media.bags.fields import image_in
-from deid_ros.media.bags.names import plan_topics
+from deid_ros.media.bags.contents import type_of
+from deid_ros.media.bags.fields import COMPRESSED, RAW, BagImage, image_in
 from deid_ros.media.bags.scan import ZSTD_MAGIC, Scan, open_scan, zstd
-from deid_ros.media.topics import PROCESS, TopicPlan, TopicWishes
+from deid_ros.media.bags.verdicts import Verdicts
+from deid_ros.media.files import kind_of
+from deid_ros.media.topics import TopicPlan, TopicWishes
 
 __all__ = ["Bag"]
 
@@ -40,13 +42,12 @@ class Bag:
         self.path, self.info, self.mode = path, {}, ""
         self.notes: list[str] = []
         self.lost = 0
-        self._plans: dict[tuple[str, str], TopicPlan] = {}
         if path.is_dir():
             self._read_folder()
         else:
             self.files = [path]
-        kinds = {_KINDS.get(PurePath(file.name.removesuffix(".zstd")).suffix.lower())
-                 for file in self.files}
+            self.mode = "file" if path.suffix.lower() == ".zstd" else ""
+        kinds = {_KINDS.get(kind_of(file)) for file in self.files}
         if len(kinds) != 1 or None in kinds:
             raise MediaError(f"{path} holds no files of a bag that can be read; known are .mcap, "
                              ".db3 and .bag.")
@@ -82,6 +83,11 @@ class Bag:
                 count = self.expected(name)
                 self._miss(f"the file {name} is missing" + (f" with {count} messages" if count
                                                             else ""))
+        known = {"metadata.yaml", *(file.name for file in self.files)}
+        for other in sorted(self.path.iterdir()):
+            if other.name not in known and not other.name.endswith(("-wal", "-shm", "-journal")):
+                self._miss(f"{other.name} lies in the folder of the bag and is no file of it; it "
+                           "is left out")
         if not self.files:
             raise MediaError(f"{self.path} has a metadata.yaml, but none of its files; check the "
                              "folder.")
@@ -131,59 +137,43 @@ class Bag:
             return zstd.decompress(data)
         return data
 
-    def plan(self, scan: Scan, wishes: TopicWishes) -> dict[int, TopicPlan]:
-        """What becomes of each connection of one of its files.
+    def image(self, connection: Any, data: bytes) -> BagImage:
+        """The image in a message of one of its files.
 
-        What was decided on a topic's first message holds for all files.
+        Raises:
+            FrameError: there is none.
+            zstd.ZstdError: it is packed and damaged.
         """
-        plans = {}
-        for connection in scan.connections:
-            key = connection.topic, connection.msgtype
-            known = self._plans.get(key)
-            if known is None:
-                known, sure = self._decide(connection, scan, wishes)
-                if sure:
-                    self._plans[key] = known
-            plans[connection.id] = known
-        return plans
+        ros1 = self.kind == "ros1" or connection.ext.serialization_format == "ros1"
+        return image_in(self.unpacked(data), connection.msgtype, ros1=ros1)
 
-    def _decide(self, connection: Any, scan: Scan,
-                wishes: TopicWishes) -> tuple[TopicPlan, bool]:
-        seen = True
-
-        def first() -> bytes | None:
-            nonlocal seen
-            data = scan.first(connection.id)
-            seen = data is not None
-            try:
-                return None if data is None else self.unpacked(data)
-            except zstd.ZstdError:
-                return b""
-        count = self._count(connection, scan)
-        plans = plan_topics([(connection, count, first)], wishes, ros1=self.kind == "ros1")
-        return plans[connection.id], seen
-
-    def _count(self, connection: Any, scan: Scan) -> int:
+    def count(self, topic: str, scan: Scan) -> int:
+        """Messages of a topic, as the metadata or the file says; 0: unknown."""
         for entry in self.info.get("topics_with_message_count") or []:
-            if entry["topic_metadata"]["name"] == connection.topic:
+            if entry["topic_metadata"]["name"] == topic:
                 return int(entry.get("message_count") or 0)
-        return scan.counts.get(connection.id, 0)
+        return sum(scan.counts.get(connection.id, 0) for connection in scan.connections
+                   if connection.topic == topic)
 
     def survey(self, wishes: TopicWishes, *, scratch: Path) -> Iterator[TopicPlan]:
-        """What would become of its topics; reads on until every one has been seen."""
-        missing = {name for name, _ in self.topics().items()}
-        shown: dict[tuple[str, str], TopicPlan] = {}
+        """What would become of its topics; every message is looked at."""
+        verdicts = Verdicts(wishes, ros1=self.kind == "ros1")
         for number in range(len(self.files)):
             scan = self.open(number, scratch=scratch)
             try:
-                for plan in self.plan(scan, wishes).values():
-                    shown[plan.topic, plan.msgtype] = plan
+                for connection, _, data in scan.messages():
+                    about = scan.by_id.get(connection)
+                    if about is None:
+                        continue
+                    try:
+                        verdicts.decide(about, self.unpacked(data))
+                    except zstd.ZstdError as error:
+                        verdicts.damaged(about, str(error))
+                for about in scan.connections:
+                    verdicts.meet(about)
             finally:
                 scan.close()
-            missing -= {topic for topic, _ in self._plans}
-            if not missing:
-                break
-        yield from shown.values()
+        yield from verdicts.plans()
 
     def samples(self, count: int, wishes: TopicWishes, *,
                 scratch: Path) -> Iterator[np.ndarray]:
@@ -197,14 +187,19 @@ class Bag:
                 scan.close()
 
     def _images(self, scan: Scan, wishes: TopicWishes, count: int) -> Iterator[np.ndarray]:
-        plans = {key: plan for key, plan in self.plan(scan, wishes).items()
-                 if plan.action == PROCESS}
-        total = sum(scan.counts.get(key, 0) for key in plans)
+        verdicts = Verdicts(wishes, ros1=self.kind == "ros1")
+        total = sum(scan.counts.get(about.id, 0) for about in scan.connections
+                    if verdicts.wanted(about) and type_of(about) in (RAW, COMPRESSED))
         step, seen = max(total // count, 1), 0
         for connection, _, data in scan.messages():
-            if connection in plans:
+            about = scan.by_id.get(connection)
+            if about is None or type_of(about) not in (RAW, COMPRESSED):
+                continue
+            if verdicts.wanted(about):
                 if seen % step == 0:
                     with suppress(FrameError, zstd.ZstdError):
-                        yield image_in(self.unpacked(data), plans[connection].msgtype,
-                                       ros1=self.kind == "ros1").frame()
+                        image = verdicts.decide(about, self.unpacked(data)).image
+                        if image is not None:
+                            yield image.frame()
                 seen += 1
+

@@ -20,7 +20,7 @@ from deid_ros.errors import FrameError
 from deid_ros.messages import covered_data, decode, is_plain, kind_of, to_bgr
 from deid_ros.messages.jpeg import jpeg_options
 
-__all__ = ["COMPRESSED", "RAW", "BagImage", "image_in", "point_fields"]
+__all__ = ["COMPRESSED", "RAW", "BagImage", "image_in"]
 
 RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 _PADDING = 8     # bytes that may follow the last field
@@ -138,13 +138,15 @@ class BagImage:
 def image_in(raw: bytes, msgtype: str, *, ros1: bool) -> BagImage:
     """Find the image in a serialised message of type ``RAW`` or ``COMPRESSED``.
 
+    ROS 1 names, without ``/msg/``, mean the same.
+
     Raises:
         FrameError: it is not laid out as such a message.
     """
     reader = _Reader(raw, ros1)
     stamp = reader.header()
     fields: dict[str, Any] = {}
-    if msgtype == RAW:
+    if msgtype in (RAW, RAW.replace("/msg/", "/")):
         fields = {"height": reader.number(), "width": reader.number(), "encoding": reader.text(),
                   "is_bigendian": reader.number("B"), "step": reader.number()}
     else:
@@ -177,22 +179,3 @@ def _encoded(kind: str, data: bytes, frame: np.ndarray) -> bytes:
     except (OSError, ValueError, SyntaxError) as error:
         raise FrameError(f"A frame of {frame.shape} cannot be encoded as JPEG ({error}).") from None
     return stream.getvalue()
-
-
-def point_fields(raw: bytes, *, ros1: bool) -> list[str]:
-    """The names of the fields of a serialised ``sensor_msgs/PointCloud2``.
-
-    Raises:
-        FrameError: it is not laid out as such a message.
-    """
-    reader = _Reader(raw, ros1)
-    reader.header()
-    reader.number()                             # height
-    reader.number()                             # width
-    names = []
-    for _ in range(min(reader.number(), 1024)):
-        names.append(reader.text())
-        reader.number()                         # offset
-        reader.number("B")                      # datatype
-        reader.number()                         # count
-    return names

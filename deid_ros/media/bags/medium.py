@@ -14,18 +14,21 @@ from rosbags.rosbag2 import WriterError as WriterError2
 
 from deid_ros.errors import FrameError, MediaError
 from deid_ros.media.bags.bag import Bag
-from deid_ros.media.bags.fields import BagImage, image_in
+from deid_ros.media.bags.contents import type_of
+from deid_ros.media.bags.fields import COMPRESSED, RAW, BagImage
 from deid_ros.media.bags.scan import Scan, zstd
+from deid_ros.media.bags.verdicts import Decision, Verdicts
 from deid_ros.media.bags.writer import BagWriter
 from deid_ros.media.files import Job
 from deid_ros.media.medium import Frame, Writing
-from deid_ros.media.topics import DROP, PROCESS, TopicPlan
+from deid_ros.media.topics import DROP
 from deid_ros.pipeline import Processed
 
 __all__ = ["BagMedium"]
 
 # Bytes of messages and frames that wait, at most, for faces found later.
 _MEMORY = 300e6
+_SENTENCES = 3      # about messages of one topic; the rest is counted
 
 
 @dataclass(slots=True)
@@ -59,8 +62,11 @@ class BagMedium:
         self._queue: deque[_Entry] = deque()
         self._bytes = 0
         self._indices: Counter[str] = Counter()
-        self._plans: dict[tuple[str, str], TopicPlan] = {}
+        self._verdicts = Verdicts(self._wishes, ros1=self._bag.kind == "ros1")
         self._written: Counter[str] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._declared: set[int] = set()
+        self._extras: list[tuple[str, str]] = []
         self.withheld, self.lost = 0, self._bag.lost
         self.notes: list[str] = [f"{job.source}: {note}." for note in self._bag.notes]
         self.warnings: list[str] = []
@@ -75,86 +81,127 @@ class BagMedium:
             if len(self._bag.files) == 1:
                 raise
             return 0
-        plans = self._bag.plan(self._first, self._wishes)
-        return sum(plan.count for plan in plans.values() if plan.action == PROCESS)
+        topics = {about.topic for about in self._first.connections
+                  if self._verdicts.wanted(about) and type_of(about) in (RAW, COMPRESSED)}
+        return sum(self._bag.count(topic, self._first) for topic in topics)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What became of each topic."""
+        """What became of each topic, and of what lies beside the topics."""
         return {"topics": [
-            {"topic": plan.topic, "type": plan.msgtype, "action": plan.action,
-             "output": None if plan.action == DROP else plan.name,
-             "messages": self._written[plan.topic],
+            {"topic": plan.topic, "type": plan.msgtype, "modality": plan.modality,
+             "action": plan.action, "output": None if plan.action == DROP else plan.name,
+             "messages": self._written[plan.topic], "left_out": plan.dropped,
              **({"reason": plan.reason} if plan.reason else {})}
-            for plan in self._plans.values()]}
+            for plan in self._verdicts.plans()],
+            "beside_topics": [f"{kind} '{name}' is dropped" for kind, name in self._extras]}
 
     def frames(self) -> Iterator[Frame]:
         """The images of all topics that are to be made anonymous."""
-        for number, path in enumerate(self._bag.files):
-            try:
-                scan = self._first or self._bag.open(number, scratch=self._scratch)
-            except MediaError as error:
-                self._lose(f"{error}", self._bag.expected(path.name))
-                self._writer.begin(path.name, "")
-                continue
-            self._first = None
-            try:
-                yield from self._file(number, path.name, scan)
-            finally:
-                scan.close()
+        try:
+            for number, path in enumerate(self._bag.files):
+                try:
+                    scan = self._first or self._bag.open(number, scratch=self._scratch)
+                except MediaError as error:
+                    self._lose(f"{error}", self._bag.expected(path.name))
+                    self._writer.begin(path.name, "")
+                    continue
+                self._first = None
+                try:
+                    yield from self._file(number, path.name, scan)
+                finally:
+                    scan.close()
+        finally:
+            self._tell()
 
     def _file(self, number: int, name: str, scan: Scan) -> Iterator[Frame]:
-        self._writer.begin(name, scan.packing)
-        plans: dict[int, TopicPlan] = {}
-        read = 0
+        self._writer.begin(name, scan.packing, scan.profile)
+        self._declared.clear()
+        read, met = 0, set()
         for connection, stamp, data in scan.messages():
             read += 1
-            if connection not in plans:
-                self._learn(number, scan, plans)
-            plan = plans.get(connection)
-            if plan is None:
+            about = scan.by_id.get(connection)
+            if about is None:
                 self._lose(f"a message of no topic at {stamp} ns is left out.", 1)
-            if plan is None or plan.action == DROP:
                 continue
+            met.add(connection)
             try:
                 data = self._bag.unpacked(data)
-                image = None
-                if plan.action == PROCESS:
-                    image = image_in(data, plan.msgtype, ros1=self._bag.kind == "ros1")
-                    pixels = image.frame()
-            except (FrameError, zstd.ZstdError) as error:
-                self.withheld += plan.action == PROCESS
-                self._lose(f"a message of {plan.topic} at {stamp} ns is left out: {error}", 1,
-                           plan.action != PROCESS)
+            except zstd.ZstdError as error:
+                self._verdicts.damaged(about, str(error))
+                self._refuse(about, stamp, str(error))
                 continue
-            if image is None:
-                self._add(_Entry(number, connection, stamp, len(data), data, plan.topic,
-                                 plan.name))
+            decision = self._verdicts.decide(about, data)
+            pixels = None
+            if decision.image is not None:
+                try:
+                    pixels = decision.image.frame()
+                except FrameError as error:
+                    decision = self._verdicts.refuse(about, str(error))
+            if decision.action == DROP:
+                if decision.reason:
+                    self._refuse(about, stamp, decision.reason)
                 continue
-            entry = _Entry(number, connection, stamp, len(data) + pixels.nbytes, None, plan.topic,
-                           plan.name, image, settled=False)
-            self._add(entry)
-            index = self._indices[plan.name]
-            self._indices[plan.name] += 1
-            yield Frame(pixels, image.stamp_ns or stamp, index, plan.name, entry)
-        self._learn(number, scan, plans)
+            yield from self._hand_on(number, about, stamp, data, decision, pixels)
+        for about in scan.connections:
+            # A topic without messages is a topic too.
+            if about.id not in met and about.msgtype:
+                self._verdicts.meet(about)
+                if self._verdicts.wanted(about):
+                    self._declare(number, about)
+        self._extras += [extra for extra in scan.extras if extra not in self._extras]
         self._account(name, scan, read)
 
-    def _learn(self, number: int, scan: Scan, plans: dict[int, TopicPlan]) -> None:
-        """Take in the topics known by now; files that were cut off tell them as they go."""
-        for key, plan in self._bag.plan(scan, self._wishes).items():
-            if key in plans:
-                continue
-            plans[key] = plan
-            known = self._plans.get((plan.topic, plan.msgtype))
-            if known is None or known != plan:
-                self._plans[plan.topic, plan.msgtype] = plan
-                if plan.reason and plan.topic not in self._wishes.drop:
-                    self.warnings.append(f"{self._job.source}: {plan.topic} is {plan.action}: "
-                                         f"{plan.reason}")
-            if plan.action != DROP:
-                connection = next(c for c in scan.connections if c.id == key)
-                self._writer.declare(number, connection, plan.name)
+    def _hand_on(self, number: int, about: Any, stamp: int, data: bytes, decision: Decision,
+                 pixels: Any) -> Iterator[Frame]:
+        """Queue a message; an image is yielded to be covered."""
+        name = self._declare(number, about)
+        if pixels is None or decision.image is None:
+            self._add(_Entry(number, about.id, stamp, len(data), data, about.topic, name))
+            return
+        entry = _Entry(number, about.id, stamp, len(data) + pixels.nbytes, None, about.topic, name,
+                       decision.image, settled=False)
+        self._add(entry)
+        index = self._indices[name]
+        self._indices[name] += 1
+        yield Frame(pixels, decision.image.stamp_ns or stamp, index, name, entry)
+
+    def _declare(self, number: int, about: Any) -> str:
+        """The topic's name in the output, which is made known to the writer once a file."""
+        name = self._wishes.names.get(about.topic, about.topic)
+        if about.id not in self._declared:
+            self._declared.add(about.id)
+            self._writer.declare(number, about, name)
+        return name
+
+    def _refuse(self, about: Any, stamp: int, reason: str) -> None:
+        """A message is left out; of images it is a frame that is withheld."""
+        picture = type_of(about) in (RAW, COMPRESSED)
+        self.withheld += picture
+        if picture and self._refused[about.topic] < _SENTENCES:
+            self._lose(f"a message of {about.topic} at {stamp} ns is left out: {reason}", 1, False)
+        self._refused[about.topic] += 1
+
+    def _tell(self) -> None:
+        """Say of every topic what is left out, or kept unprocessed."""
+        for plan in self._verdicts.plans():
+            if plan.reason and plan.topic not in self._wishes.drop:
+                word = f"is {plan.action}" if not plan.dropped or plan.action == DROP else (
+                    f"is {plan.action} in part")
+                self.warnings.append(f"{self._job.source}: {plan.topic} {word}: {plan.reason}")
+        if self._bag.info.get("custom_data"):
+            self._extras.append(("custom_data", "metadata.yaml"))
+        extras = [extra for extra in self._extras if extra[0] not in self._wishes.drop]
+        if extras:
+            names = ", ".join(f"{kind} '{name}'" for kind, name in extras[:_SENTENCES])
+            self.notes.append(f"{self._job.source}: what lies beside the topics is dropped, it may "
+                              f"show or name people: {names}; say --drop {extras[0][0]} where "
+                              "that is as you want it.")
+        unasked = self._verdicts.unasked
+        if unasked:
+            self.notes.append(f"{self._job.source}: messages of {', '.join(unasked)[:200]} are "
+                              "left out; say --drop TOPIC or --keep-unprocessed TOPIC where that "
+                              "is as you want it.")
 
     def _account(self, name: str, scan: Scan, read: int) -> None:
         expected = self._bag.expected(name) or sum(scan.counts.values())

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from deid_ros.errors import MediaError
+from deid_ros.media.files import kind_of
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -43,12 +44,18 @@ class Scan(Protocol):
 
     Attributes:
         connections: rosbags ``Connection`` objects, of all topics known so far.
+        by_id: the same by the numbers that messages carry.
+        profile: of an MCAP file, else ''.
+        extras: what lies beside the messages, as (kind, name): it is not copied.
         counts: connection -> messages, where the file says so.
         packing: how chunks are packed ('', 'zstd', 'lz4', 'bz2').
         damage: what could not be read so far.
     """
 
     connections: list[Any]
+    by_id: dict[int, Any]
+    profile: str
+    extras: list[tuple[str, str]]
     counts: dict[int, int]
     packing: str
     damage: Damage
@@ -57,17 +64,14 @@ class Scan(Protocol):
         """(connection, timestamp in ns, serialised message); again from the front."""
         ...
 
-    def first(self, connection: int) -> bytes | None:
-        """The first message of a connection; None where there is none."""
-        ...
-
     def close(self) -> None:
         """Close the file."""
         ...
 
 
 def open_scan(path: Path, *, scratch: Path) -> Scan:
-    """Open one file of a bag: ``.mcap``, ``.db3`` (both also ``.zstd``) or ``.bag``.
+    """Open one file of a bag: ``.mcap``, ``.db3`` (both also ``.zstd``) or ``.bag``
+    (also ``.bag.active``).
 
     Args:
         scratch: folder for what must be unpacked to be read; it gets no name there.
@@ -75,14 +79,14 @@ def open_scan(path: Path, *, scratch: Path) -> Scan:
     Raises:
         MediaError: it is none of these, or nothing of it can be read.
     """
-    name = path.name.removesuffix(".zstd").lower()
-    if name.endswith(".mcap"):
+    kind = kind_of(path)
+    if kind == ".mcap":
         from deid_ros.media.bags.scan_mcap import McapScan
         return McapScan(path)
-    if name.endswith(".db3"):
+    if kind == ".db3":
         from deid_ros.media.bags.scan_sqlite import SqliteScan
         return SqliteScan(path, scratch=scratch)
-    if name.endswith(".bag"):
+    if kind == ".bag":
         from deid_ros.media.bags.scan_ros1 import Ros1Scan
         return Ros1Scan(path)
     raise MediaError(f"{path} is no file of a bag that can be read; known are .mcap, .db3 and "

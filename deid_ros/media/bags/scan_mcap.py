@@ -6,7 +6,7 @@ import io
 import struct
 import zlib
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,13 +22,25 @@ from rosbags.rosbag2.metadata import parse_qos
 from deid_ros.errors import MediaError
 from deid_ros.media.bags.scan import Damage, zstd
 
-__all__ = ["McapScan"]
+__all__ = ["McapScan", "RawChannel"]
 
 _MAGIC = b"\x89MCAP0\r\n"
 _HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK, _STATISTICS, _END = 1, 2, 3, 4, 5, 6, 11, 15
+_ATTACHMENT, _METADATA = 9, 12
+_OWN_METADATA = "rosbag2"       # is made anew
+_FIRST_OWN = 1 << 16            # numbers of channels that were defined twice
 _LARGEST = 1 << 31      # bytes of a record: more is damage
-_FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL,
+_FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros1msg": MessageDefinitionFormat.MSG,
+            "ros2idl": MessageDefinitionFormat.IDL,
             "omgidl": MessageDefinitionFormat.IDL}
+
+
+@dataclass(frozen=True, slots=True)
+class RawChannel:
+    """How a channel was defined: its schema (None: it had none) and its metadata."""
+
+    schema: tuple[str, str, bytes] | None
+    metadata: tuple[tuple[str, str], ...]
 
 
 class McapScan:
@@ -42,8 +54,13 @@ class McapScan:
         self._path, self.damage, self.packing = path, Damage(), ""
         self.connections: list[Connection] = []
         self.counts: dict[int, int] = {}
-        self._schemas: dict[int, tuple[str, MessageDefinition]] = {}
-        self._known: dict[int, Connection] = {}
+        self.by_id: dict[int, Connection] = {}
+        self.raw: dict[int, RawChannel] = {}
+        self.profile: str = ""
+        self.extras: list[tuple[str, str]] = []
+        self._schemas: dict[int, tuple[str, str, bytes]] = {}
+        self._same: dict[Any, Connection] = {}
+        self._here: dict[int, int] = {}         # channel -> connection, as last defined
         self._read_summary()
 
     def _open(self) -> BinaryIO:
@@ -56,6 +73,7 @@ class McapScan:
                 if stream.read(len(_MAGIC)) != _MAGIC:
                     raise MediaError(f"{self._path} is no MCAP file; check it.")
                 try:
+                    self._note(*next(_records(stream), (0, b"")))
                     if self._summary(stream):
                         return
                 except (struct.error, ValueError, OSError):
@@ -83,64 +101,68 @@ class McapScan:
             if op == 8 and not self.packing:       # an index of a chunk: how it is packed
                 offset = 32 + 4 + struct.unpack_from("<I", data, 32)[0] + 8
                 self.packing = _text(data, offset)[0]
-        return statistics and bool(self._known)
+        return statistics and bool(self.by_id)
 
     def _note(self, op: int, data: bytes) -> None:
-        """Take in a schema, a channel or the statistics."""
+        """Take in a schema, a channel, the statistics, or what lies beside the messages."""
         if op == _SCHEMA:
             (number,) = struct.unpack_from("<H", data)
             name, at = _text(data, 2)
             kind, at = _text(data, at)
-            text, _ = _text(data, at)
-            form = _FORMATS.get(kind, MessageDefinitionFormat.NONE)
-            if form is MessageDefinitionFormat.NONE:
-                text = ""
-            self._schemas[number] = name, MessageDefinition(form, text)
+            self._schemas[number] = name, kind, _bytes(data, at)[0]
         elif op == _CHANNEL:
             number, schema = struct.unpack_from("<HH", data)
-            if number in self._known:
-                return
             topic, at = _text(data, 4)
             kind, at = _text(data, at)
-            name, definition = self._schemas.get(
-                schema, ("", MessageDefinition(MessageDefinitionFormat.NONE, "")))
-            qos = _metadata(data, at).get("offered_qos_profiles", "")
-            connection = Connection(number, topic, name, definition, "", 0,
-                                    ConnectionExtRosbag2(kind, parse_qos(qos)), self)
-            self._known[number] = connection
-            self.connections.append(connection)
+            self._channel(number, topic, kind, RawChannel(
+                self._schemas.get(schema), tuple(_metadata(data, at).items())))
+        elif op == _HEADER:
+            self.profile = _text(data, 0)[0]
+        elif op in (_ATTACHMENT, _METADATA):
+            about = ("metadata" if op == _METADATA else "attachment",
+                     _text(data, 0 if op == _METADATA else 16)[0])
+            if about not in self.extras and about != ("metadata", _OWN_METADATA):
+                self.extras.append(about)
         elif op == _STATISTICS:
             at = 8 + 2 + 4 + 4 + 4 + 4 + 8 + 8
             (size,) = struct.unpack_from("<I", data, at)
             self.counts = dict(struct.iter_unpack("<HQ", data[at + 4:at + 4 + size]))
+
+    def _channel(self, number: int, topic: str, kind: str, raw: RawChannel) -> None:
+        """A channel is defined; one that says something new is a connection of its own."""
+        key = number, topic, kind, raw
+        known = self._same.get(key)
+        if known is None:
+            name, form, text = raw.schema or ("", "", b"")
+            shape = _FORMATS.get(form, MessageDefinitionFormat.NONE)
+            definition = MessageDefinition(shape, "" if shape is MessageDefinitionFormat.NONE
+                                           else text.decode("utf-8", "replace"))
+            own = number if number not in self.by_id else _FIRST_OWN + len(self.by_id)
+            qos = dict(raw.metadata).get("offered_qos_profiles", "")
+            known = Connection(own, topic, name, definition, "", 0,
+                               ConnectionExtRosbag2(kind, _qos(qos)), self)
+            self._same[key] = self.by_id[own] = known
+            self.raw[own] = raw
+            self.connections.append(known)
+        self._here[number] = known.id
 
     def messages(self) -> Iterator[tuple[int, int, bytes]]:
         """See ``Scan.messages``."""
         self.damage = Damage()
         yield from self._scan()
 
-    def first(self, connection: int) -> bytes | None:
-        """See ``Scan.first``."""
-        if self.counts and not self.counts.get(connection):
-            return None
-        damage, self.damage = self.damage, Damage()
-        with closing(self._scan()) as found:
-            first = next((data for number, _, data in found if number == connection), None)
-        self.damage = damage
-        return first
-
     def _scan(self) -> Generator[tuple[int, int, bytes], None, None]:
         with self._open() as stream:
             if stream.read(len(_MAGIC)) != _MAGIC:
                 raise MediaError(f"{self._path} is no MCAP file; check it.")
-            ended = False
+            ended, self._here = False, {}
             try:
                 for op, data in _records(stream):
                     if op in (_END, _FOOTER):
                         ended = True
                         break
                     if op == _MESSAGE:
-                        yield _message(data)
+                        yield self._message(data)
                     elif op == _CHUNK:
                         yield from self._chunk(data)
                     else:
@@ -162,7 +184,7 @@ class McapScan:
                 raise ValueError("its checksum is wrong")
             for op, record in _records(io.BytesIO(raw)):
                 if op == _MESSAGE:
-                    yield _message(record)
+                    yield self._message(record)
                 else:
                     self._note(op, record)
         except (ValueError, EOFError, OSError, RuntimeError, struct.error,
@@ -170,6 +192,10 @@ class McapScan:
             start, end = struct.unpack_from("<QQ", data) if len(data) >= 16 else (0, 0)
             self.damage.add(f"{self._path.name}: a chunk, with the messages from {start} to {end} "
                             f"ns, cannot be read ({error})")
+
+    def _message(self, data: bytes) -> tuple[int, int, bytes]:
+        number, _, stamp, _ = struct.unpack_from("<HIQQ", data)
+        return self._here.get(number, number), stamp, data[22:]
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -191,16 +217,23 @@ def _records(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
         yield op, data
 
 
-def _message(data: bytes) -> tuple[int, int, bytes]:
-    number, _, stamp, _ = struct.unpack_from("<HIQQ", data)
-    return number, stamp, data[22:]
+def _qos(text: str) -> list[Any]:
+    try:
+        return parse_qos(text)
+    except Exception:       # another recorder's words; they are kept as they came
+        return []
 
 
-def _text(data: bytes, at: int) -> tuple[str, int]:
+def _bytes(data: bytes, at: int) -> tuple[bytes, int]:
     (size,) = struct.unpack_from("<I", data, at)
     if at + 4 + size > len(data):
         raise ValueError("a text is longer than its record")
-    return data[at + 4:at + 4 + size].decode("utf-8", "replace"), at + 4 + size
+    return data[at + 4:at + 4 + size], at + 4 + size
+
+
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    found, at = _bytes(data, at)
+    return found.decode("utf-8", "replace"), at
 
 
 def _metadata(data: bytes, at: int) -> dict[str, str]:

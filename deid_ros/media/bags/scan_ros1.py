@@ -7,7 +7,6 @@ import io
 import re
 import struct
 from collections.abc import Generator, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,7 +44,8 @@ class Ros1Scan:
         self._path, self.damage, self.packing = path, Damage(), ""
         self.connections: list[Connection] = []
         self.counts: dict[int, int] = {}
-        self._known: set[int] = set()
+        self.by_id: dict[int, Connection] = {}
+        self.profile, self.extras = "", []
         try:
             if not self._index():
                 for _ in self._scan():
@@ -85,34 +85,24 @@ class Ros1Scan:
 
     def _note(self, fields: dict[str, bytes], data: bytes) -> None:
         (number,) = struct.unpack("<I", fields["conn"])
-        if number in self._known:
+        if number in self.by_id:
             return
         inner = _fields(data)
         latching = inner.get("latching", b"")
         topic = fields["topic"].decode("utf-8", "replace")
-        self._known.add(number)
-        self.connections.append(Connection(
+        self.by_id[number] = connection = Connection(
             number, re.sub("/+", "/", topic), normalize_msgtype(inner["type"].decode()),
             MessageDefinition(MessageDefinitionFormat.MSG,
                               inner["message_definition"].decode("utf-8", "replace")),
             inner["md5sum"].decode(), 0,
             ConnectionExtRosbag1(inner["callerid"].decode() if "callerid" in inner else None,
-                                 int(latching) if latching else None), self))
+                                 int(latching) if latching else None), self)
+        self.connections.append(connection)
 
     def messages(self) -> Iterator[tuple[int, int, bytes]]:
         """See ``Scan.messages``."""
         self.damage = Damage()
         yield from self._scan()
-
-    def first(self, connection: int) -> bytes | None:
-        """See ``Scan.first``."""
-        if self.counts and not self.counts.get(connection):
-            return None
-        damage, self.damage = self.damage, Damage()
-        with closing(self._scan()) as found:
-            first = next((data for number, _, data in found if number == connection), None)
-        self.damage = damage
-        return first
 
     def _scan(self) -> Generator[tuple[int, int, bytes], None, None]:
         with open(self._path, "rb") as stream:
@@ -161,7 +151,11 @@ def _message(fields: dict[str, bytes], data: bytes) -> tuple[int, int, bytes]:
 
 def _records(stream: BinaryIO) -> Iterator[Record]:
     while True:
-        at = stream.read(1)
+        at = stream.read(4)
+        if at == bytes(4):      # tools that rewrite bags leave zeros between records
+            at = b"\0"
+            while at == b"\0":
+                at = stream.read(1)
         if not at:
             return
         yield _record(stream, at)

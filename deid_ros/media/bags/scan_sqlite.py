@@ -40,7 +40,8 @@ class SqliteScan:
         MediaError: not even its topics can be read.
     """
 
-    packing = ""
+    packing = profile = ""
+    extras: list[tuple[str, str]] = []
 
     def __init__(self, path: Path, *, scratch: Path) -> None:
         self._path, self.damage = path, Damage()
@@ -50,6 +51,7 @@ class SqliteScan:
         try:
             self._base = self._connect(path, scratch)
             self.connections = self._topics()
+            self.by_id = {connection.id: connection for connection in self.connections}
         except (apsw.Error, OSError, ValueError) as error:
             self.close()
             raise MediaError(f"{path} is no bag that can be read ({error}); check the "
@@ -109,7 +111,10 @@ class SqliteScan:
                         "SELECT id, topic_id, timestamp, data FROM messages WHERE id > ? "
                         "ORDER BY id", (last,)):
                     last, step = number, 0
-                    yield topic, stamp, data
+                    if isinstance(data, bytes) and isinstance(stamp, int):
+                        yield topic, stamp, data
+                    else:
+                        self.damage.add(f"{self._path.name}: row {number} holds no message")
                 return
             except apsw.Error as error:
                 if not step:
@@ -120,16 +125,6 @@ class SqliteScan:
                 if step > _FARTHEST:
                     return
                 last += step
-
-    def first(self, connection: int) -> bytes | None:
-        """See ``Scan.first``."""
-        try:
-            for row in self._base.execute("SELECT data FROM messages WHERE topic_id = ? "
-                                          "ORDER BY id LIMIT 1", (connection,)):
-                return row[0]
-        except apsw.Error:
-            return next((data for topic, _, data in self.messages() if topic == connection), None)
-        return None
 
     def close(self) -> None:
         """Close the file; what was unpacked is gone."""

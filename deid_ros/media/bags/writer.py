@@ -24,12 +24,20 @@ from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 
 from deid_ros.errors import MediaError
 from deid_ros.media.bags.bag import Bag
+from deid_ros.media.bags.definitions import restate, set_profile
+from deid_ros.media.bags.signs import text_sign
 from deid_ros.media.whole import hidden
 
 __all__ = ["BagWriter"]
 
 # rosbags wants a hash where older bags have none; it is taken out again.
 _NO_HASH = "RIHS01_" + 64 * "0"
+# What a metadata.yaml says; anything else in it is somebody's own and does not leave.
+_KEYS = ("version", "storage_identifier", "relative_file_paths", "duration", "starting_time",
+         "message_count", "topics_with_message_count", "compression_format", "compression_mode",
+         "files", "ros_distro")
+_TOPIC_KEYS = ("name", "type", "serialization_format", "offered_qos_profiles",
+               "type_description_hash")
 _SQLITE_CANNOT = "?#%"
 
 
@@ -39,6 +47,7 @@ class _Part:
 
     name: str
     packing: str
+    profile: str = ""
     pending: list[tuple[Any, str]] = field(default_factory=list)     # connection, topic
     made: dict[int, Any] = field(default_factory=dict)
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -70,9 +79,9 @@ class BagWriter:
         self._writer: Any = None
         self.names: dict[str, str] = {}      # old topic -> new
 
-    def begin(self, name: str, packing: str) -> None:
+    def begin(self, name: str, packing: str, profile: str = "ros2") -> None:
         """The next file of the input begins."""
-        self._parts.append(_Part(name, packing))
+        self._parts.append(_Part(name, packing, profile))
 
     def declare(self, number: int, connection: Any, topic: str) -> None:
         """A connection of file ``number`` is to be written, as ``topic``."""
@@ -117,6 +126,8 @@ class BagWriter:
                                       else "none")
             writer.set_compression(CompressionMode[mode.upper()], CompressionFormat.ZSTD)
         writer.open()
+        if self._bag.kind == "mcap":
+            set_profile(writer.storage, part.profile)
         return writer
 
     def _connect(self, part: _Part, connection: Any, topic: str) -> None:
@@ -132,7 +143,15 @@ class BagWriter:
             if (made.topic, made.msgtype, made.ext) == (topic, connection.msgtype, connection.ext):
                 part.made[connection.id] = made
                 return
-        part.made[connection.id] = self._writer.add_connection(topic, connection.msgtype, **options)
+        raw = getattr(connection.owner, "raw", {}).get(connection.id)
+        if raw is not None and raw.schema is not None:
+            storage = self._writer.storage
+            at, before = storage.chunk.bio.tell(), len(storage.schemas)
+            self._writer.added_types.discard(connection.msgtype)
+        made = self._writer.add_connection(topic, connection.msgtype, **options)
+        part.made[connection.id] = made
+        if raw is not None and raw.schema is not None:
+            restate(storage, at, before, raw)
 
     def _shut(self) -> None:
         """Close the file that is open and put it in its place."""
@@ -173,7 +192,11 @@ class BagWriter:
             self._write_metadata()
 
     def _write_metadata(self) -> None:
-        info = copy.deepcopy(self._bag.info)
+        info = {key: copy.deepcopy(value) for key, value in self._bag.info.items() if key in _KEYS}
+        if text_sign(str(info.get("ros_distro"))):
+            del info["ros_distro"]
+        if "custom_data" in self._bag.info:
+            info["custom_data"] = None
         counts: Counter[tuple[str, str]] = sum((part.counts for part in self._parts), Counter())
         named = [part for part in self._parts if part.counts]
         start = min((part.start for part in named), default=2**63 - 1)
@@ -181,8 +204,9 @@ class BagWriter:
         listed = info.get("topics_with_message_count") or self._topics()
         topics = []
         for entry in listed:
-            about = entry["topic_metadata"]
-            if about["name"] in self.names:
+            about = {key: value for key, value in entry["topic_metadata"].items()
+                     if key in _TOPIC_KEYS and not text_sign(str(value))}
+            if about.get("name") in self.names and "type" in about:
                 about["name"] = self.names[about["name"]]
                 topics.append({"topic_metadata": about,
                                "message_count": counts[about["name"], about["type"]]})

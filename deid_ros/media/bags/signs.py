@@ -1,0 +1,90 @@
+"""Signs that bytes or a text hold a picture, a video, sound or packed data.
+
+Strict enough that numbers of a sensor do not look like one by chance.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["magic", "text_sign"]
+
+# What files begin with, and where: anywhere, since fields stand before them. A word that
+# is found quickly, where it stands in the pattern, and the pattern.
+_FILES: tuple[tuple[str, bytes, int, re.Pattern[bytes]], ...] = tuple(
+    (kind, word, offset, re.compile(pattern, re.DOTALL)) for kind, word, offset, pattern in (
+        ("JPEG", b"\xff\xd8\xff", 0, rb"\xff\xd8\xff[\xc0-\xfe][\x00-\x3f]."),
+        ("PNG", b"\x89PNG\r\n\x1a\n", 0, rb"\x89PNG"),
+        ("GIF", b"GIF8", 0, rb"GIF8[79]a"),
+        ("RIFF", b"RIFF", 0, rb"RIFF....(?:WEBP|WAVE|AVI )"),
+        ("MP4 or HEIF", b"ftyp", 4, rb"\x00\x00\x00[\x08-\x60]ftyp"),
+        ("Matroska", b"\x1a\x45\xdf\xa3", 0, rb"\x1a\x45\xdf\xa3[\x80-\xff\x01]"),
+        ("Ogg", b"OggS", 0, rb"OggS\x00[\x00-\x07]"),
+        ("FLAC", b"fLaC", 0, rb"fLaC\x00"),
+        ("MP3", b"ID3", 0, rb"ID3[\x02-\x04]\x00"),
+        ("JPEG 2000", b"jP  ", 4, rb"\x00\x00\x00\x0cjP  "),
+        ("JPEG 2000", b"\xff\x4f\xff\x51\x00", 0, rb"\xff\x4f"),
+        ("JPEG XL", b"JXL ", 4, rb"\x00\x00\x00\x0cJXL "),
+        ("TIFF", b"II*\x00\x08\x00\x00\x00", 0, rb"II"),
+        ("TIFF", b"MM\x00*\x00\x00\x00\x08", 0, rb"MM"),
+        ("PDF", b"%PDF-1", 0, rb"%PDF-1"),
+        ("ZIP", b"PK\x03\x04", 0, rb"PK\x03\x04[\x0a-\x2d]\x00")))
+
+_LEAST = 160        # characters: less text holds no picture
+_RUN = re.compile(r"[A-Za-z0-9+/_-]{160,}={0,2}")
+_LINES = re.compile(r"(?:[A-Za-z0-9+/]{48,}={0,2}(?:\\n|\\r|\s)+){2,}")
+_DENSE = re.compile(r"\S{400,}")
+_NUMBERS = re.compile(r"(?:[-+]?[0-9.]{1,24}(?:[eE][-+]?[0-9]{1,3})?[\s,;|]{1,8}){256}")
+_BYTES = re.compile(r"(?:(?:\\x|%|0x)[0-9a-fA-F]{2}[\s,]{0,2}){64}")
+_URI = re.compile(r"data:(?:image|video|audio)/", re.IGNORECASE)
+_CONTROL = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd]")
+
+
+def magic(data: bytes) -> str:
+    """The kind of file that begins somewhere in ``data``; '' for none."""
+    for kind, word, offset, pattern in _FILES:
+        at = data.find(word)
+        while at >= 0:
+            if at >= offset and pattern.match(data, at - offset) and (
+                    kind != "JPEG" or _is_jpeg(data, at)):
+                return kind
+            at = data.find(word, at + 1)
+    return ""
+
+
+def _is_jpeg(data: bytes, at: int) -> bool:
+    """Whether another marker follows the first segment, or it is cut off before that."""
+    after = at + 4 + int.from_bytes(data[at + 4:at + 6], "big")
+    return after >= len(data) or data[after] == 0xFF
+
+
+def text_sign(text: str) -> str:
+    """Why a text is no plain text; '' where it is.
+
+    Found are data URIs, base64 (also in lines), hexadecimal, lists of numbers, other
+    dense encodings, and bytes that were taken for characters.
+    """
+    if _URI.search(text):
+        return "a data URI of a picture, video or sound"
+    if len(text) < _LEAST:
+        return ""
+    for run in _RUN.finditer(text):
+        if _is_packed(run.group()):
+            return f"{len(run.group())} characters that look like base64 or hexadecimal"
+    if _LINES.search(text):
+        return "lines that look like base64"
+    if _NUMBERS.search(text) or _BYTES.search(text):
+        return "a long list of numbers as text"
+    if any(len(set(run.group())) >= 12 for run in _DENSE.finditer(text)):
+        return "a run of 400 characters or more without a space, as packed data has"
+    if len(_CONTROL.findall(text)) > max(len(text) // 20, 8):
+        return "a text of unprintable characters"
+    return ""
+
+
+def _is_packed(run: str) -> bool:
+    plain = run.rstrip("=")
+    if len(plain) >= 512 or re.fullmatch("[0-9a-fA-F]+", plain):
+        return True
+    return (len(set(plain)) >= 24 and any(c.isdigit() for c in plain)
+            and any(c.isupper() for c in plain))

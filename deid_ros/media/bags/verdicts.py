@@ -1,0 +1,191 @@
+"""What becomes of every message of a bag, and what is to be said of every topic."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from deid_ros.errors import FrameError
+from deid_ros.media.bags.contents import type_of
+from deid_ros.media.bags.definitions import suspicious
+from deid_ros.media.bags.fields import COMPRESSED, RAW, BagImage, image_in
+from deid_ros.media.bags.modalities import GEOMETRY, PICTURE, PLAIN_DATA, UNKNOWN, judge
+from deid_ros.media.bags.signs import magic, text_sign
+from deid_ros.media.topics import COPY, DROP, PROCESS, TopicPlan, TopicWishes
+from deid_ros.messages import size_of
+from deid_ros.messages.raw import checked
+
+__all__ = ["Decision", "Verdicts"]
+
+_DEPTH = re.compile(r"depth|disparity|tof|range", re.IGNORECASE)
+_GREY = ("mono16", "16UC1", "mono8", "8UC1", "32FC1", "16SC1")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of one message: ``action``, the image where it is one, the reason."""
+
+    action: str
+    image: BagImage | None = None
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class _Topic:
+    """What was seen of a topic of one type."""
+
+    connection: Any
+    seen: int = 0
+    dropped: int = 0
+    kept: int = 0                       # unprocessed, as asked
+    processed: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    modalities: Counter[str] = field(default_factory=Counter)
+
+
+class Verdicts:
+    """Decides message by message, and keeps the account of every topic.
+
+    Args:
+        wishes: what the user asked for.
+        ros1: whether the messages come from a ROS 1 bag.
+    """
+
+    def __init__(self, wishes: TopicWishes, *, ros1: bool) -> None:
+        self._wishes, self._ros1 = wishes, ros1
+        self._topics: dict[tuple[str, str], _Topic] = {}
+        self._definitions: dict[Any, str] = {}
+
+    def meet(self, connection: Any) -> None:
+        """A topic is there, whether or not it has messages."""
+        self._topics.setdefault((connection.topic, connection.msgtype), _Topic(connection))
+
+    def wanted(self, connection: Any) -> bool:
+        """Whether the user wants the topic in the output."""
+        if connection.topic in self._wishes.drop:
+            return False
+        chosen = self._wishes.image_topics
+        return not (type_of(connection) in (RAW, COMPRESSED) and chosen
+                    and connection.topic not in {*chosen, *self._wishes.keep_unprocessed})
+
+    def decide(self, connection: Any, data: bytes) -> Decision:
+        """What becomes of a message, as it was published."""
+        self.meet(connection)
+        topic = self._topics[connection.topic, connection.msgtype]
+        topic.seen += 1
+        if not self.wanted(connection):
+            return Decision(DROP)
+        if type_of(connection) in (RAW, COMPRESSED):
+            return self._image(topic, data)
+        sign = self._definition(connection)
+        if sign or not connection.msgtype:
+            return self._no(topic, UNKNOWN, f"its definition holds {sign}" if sign else
+                            "its channel has no schema, so nobody can look into it")
+        verdict = judge(data, connection, ros1=self._ros1)
+        if verdict.plain:
+            topic.modalities[PLAIN_DATA] += 1
+            return Decision(COPY)
+        return self._no(topic, verdict.modality, verdict.reason)
+
+    def _image(self, topic: _Topic, data: bytes) -> Decision:
+        connection = topic.connection
+        try:
+            sign = self._definition(connection)
+            if sign:
+                raise FrameError(f"its definition holds {sign}")
+            image = image_in(data, type_of(connection), ros1=self.is_ros1(connection))
+            modality = PICTURE
+            if _is_depth(connection.topic, image):
+                modality = GEOMETRY
+                raise FrameError(f"the topic's name says that {image.encoding} is depth or "
+                                 "disparity, which shows faces in space")
+            if image.format is None:
+                checked(image)
+            else:
+                size_of(image)
+        except FrameError as error:
+            return self._no(topic, GEOMETRY if "is depth" in str(error) else PICTURE, str(error))
+        topic.modalities[modality] += 1
+        topic.processed += 1
+        return Decision(PROCESS, image)
+
+    def refuse(self, connection: Any, reason: str) -> Decision:
+        """A picture that was accepted cannot be decoded after all."""
+        topic = self._topics[connection.topic, connection.msgtype]
+        topic.processed -= 1
+        return self._no(topic, PICTURE, reason)
+
+    def damaged(self, connection: Any, reason: str) -> None:
+        """A message that could not even be unpacked."""
+        self.meet(connection)
+        topic = self._topics[connection.topic, connection.msgtype]
+        topic.seen += 1
+        topic.dropped += 1
+        topic.reasons[reason] += 1
+
+    def is_ros1(self, connection: Any) -> bool:
+        """Whether its messages are serialised as ROS 1 does."""
+        return self._ros1 or getattr(connection.ext, "serialization_format", "") == "ros1"
+
+    def _no(self, topic: _Topic, modality: str, reason: str) -> Decision:
+        topic.modalities[modality] += 1
+        if len(topic.reasons) < 64 or reason in topic.reasons:
+            topic.reasons[reason] += 1
+        if topic.connection.topic in self._wishes.keep_unprocessed:
+            topic.kept += 1
+            return Decision(COPY, None, reason)
+        topic.dropped += 1
+        return Decision(DROP, None, reason)
+
+    def _definition(self, connection: Any) -> str:
+        text = connection.msgdef.data
+        raw = getattr(connection.owner, "raw", {}).get(connection.id)
+        about = (connection.topic, connection.msgtype, str(connection.digest or ""),
+                 getattr(connection.ext, "callerid", None) or "")
+        key = raw or text, about
+        found = self._definitions.get(key)
+        if found is None:
+            found = suspicious(raw) if raw else magic(text.encode()) or text_sign(text)
+            found = found or next(filter(None, map(text_sign, about)), "")
+            self._definitions[key] = found
+        return found
+
+    @property
+    def unasked(self) -> list[str]:
+        """The topics of which something is left out that nobody asked to leave out."""
+        return sorted({key[0] for key, topic in self._topics.items() if topic.dropped})
+
+    def plans(self, counts: dict[str, int] | None = None) -> list[TopicPlan]:
+        """What became of every topic that was met."""
+        return [self._plan(topic, counts or {}) for topic in self._topics.values()]
+
+    def _plan(self, topic: _Topic, counts: dict[str, int]) -> TopicPlan:
+        about = topic.connection
+        images = type_of(about) in (RAW, COMPRESSED)
+        modality = ", ".join(name for name, _ in topic.modalities.most_common())
+        action = PROCESS if images else COPY
+        dropped, reason = topic.dropped, ""
+        most = topic.reasons.most_common(1)[0][0] if topic.reasons else ""
+        if not self.wanted(about):
+            action, dropped = DROP, topic.seen
+            reason = ("asked for" if about.topic in self._wishes.drop
+                      else "an image topic that was not chosen")
+        elif topic.dropped:
+            if topic.dropped == topic.seen:
+                action, reason = DROP, most
+            else:
+                reason = f"{topic.dropped} of {topic.seen} messages are left out: {most}"
+        elif topic.kept:
+            if not topic.processed:
+                action = COPY
+            reason = f"UNPROCESSED, as asked: {most}"
+        name = self._wishes.names.get(about.topic, about.topic)
+        return TopicPlan(about.topic, about.msgtype, counts.get(about.topic, topic.seen), action,
+                         name, reason, dropped, modality)
+
+
+def _is_depth(topic: str, image: BagImage) -> bool:
+    """Whether the end of a topic's name says that grey values are distances."""
+    return image.encoding in _GREY and bool(_DEPTH.search("/".join(topic.split("/")[-2:])))
