@@ -159,3 +159,24 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path, draws, capsys):
     assert "Another run is writing to out" in capsys.readouterr().err
 
 
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "fifo", "folder"])
+def test_a_state_file_that_is_none_is_left_alone(draws, capsys, kind):
+    Path("out").mkdir()
+    mine, state = Path("mine.txt"), Path("out") / STATE
+    mine.write_text("mine")
+    {"link": lambda: state.symlink_to(mine.absolute()), "hard link": lambda: os.link(mine, state),
+     "fifo": lambda: os.mkfifo(state), "folder": state.mkdir}[kind]()
+    for words in ((), ("--resume",)):
+        assert main(["run", *words]) == 2
+        err = capsys.readouterr().err
+        assert str(state) in err and "remove it" in err
+    assert mine.read_text() == "mine" and not list(Path("out").glob("*.png"))
+
+
+def test_only_its_owner_may_read_the_state_of_a_run(draws):
+    Path("out").mkdir()
+    (Path("out") / STATE).touch(0o666)
+    assert main(["run"]) == 130
+    assert (Path("out") / STATE).stat().st_mode & 0o777 == 0o600

@@ -209,7 +209,8 @@ def _process(args: argparse.Namespace, config: Config, planned: Plan, writing: W
                   file=sys.stderr)
         sweep(path for job in planned.jobs for path in (job.target, *beside(job.target)))
         with Bars(planned.jobs) as bars:
-            run_jobs(planned.jobs, work, bars.hear, workers=args.workers, batch=batch)
+            run_jobs(planned.jobs, work, bars.hear, workers=args.workers, batch=batch,
+                     lock=state.lock)
         state.through()
     bars.summary(args.out, planned, time.monotonic() - start)
     return 1 if bars.failures or planned.refused else 0
