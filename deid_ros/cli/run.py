@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from deid_ros.media import Plan, Writing
 
 __all__ = ["register", "run"]
+
+_NAMED = 20     # files that are named in one sentence
 
 _EPILOG = """\
 examples:
@@ -131,15 +133,21 @@ def run(args: argparse.Namespace) -> int:
     """Process every input; 1 if anything was left out, else 0."""
     from deid_ros.cli.progress import dry_run
     from deid_ros.media import plan
-    from deid_ros.media.evidence import is_finished
+    from deid_ros.media.evidence import Finished, binding_of, settings_of, tool_of
 
     config = config_of(args)
     _check_certificate(args.certificate, config)
     writing = _writing(args)
-    planned = plan(args.inputs, args.out, overwrite=args.overwrite,
-                   is_done=is_finished if args.resume else None)
-    for sentence in planned.refused:
+    how = _how(args, writing)
+    finished = (Finished(binding_of(settings_of(config), tool_of(config), how)) if args.resume
+                else None)
+    planned = plan(args.inputs, args.out, overwrite=args.overwrite, is_done=finished,
+                   stale=finished and finished.stale)
+    for sentence in (*planned.refused, *planned.again):
         print(f"deid run: {sentence}", file=sys.stderr)
+    if planned.left_out and not args.dry_run:
+        print(f"deid run: left out, since they are no picture, video or rosbag: "
+              f"{_some(planned.left_out)}", file=sys.stderr)
     planned.jobs[:] = planned.jobs[:args.limit]
     if not planned.jobs:
         if planned.done and not planned.refused:
@@ -151,7 +159,19 @@ def run(args: argparse.Namespace) -> int:
         return dry_run(planned, writing, args.out)
     if args.preview:
         return _preview(args, config, planned, writing)
-    return _process(args, config, planned, writing)
+    return _process(args, config, planned, writing, how)
+
+
+def _some(paths: Sequence[Path]) -> str:
+    """The first of many paths."""
+    return ", ".join(map(str, paths[:_NAMED])) + (
+        f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
+
+
+def _how(args: argparse.Namespace, writing: Writing) -> dict[str, Any]:
+    from deid_ros.media.evidence import how_of
+
+    return how_of(writing, args.limit, args.keep_face)
 
 
 def _writing(args: argparse.Namespace) -> Writing:
@@ -183,7 +203,8 @@ def _check_topics(planned: Plan, writing: Writing) -> None:
     writing.topics.check(present)
 
 
-def _process(args: argparse.Namespace, config: Config, planned: Plan, writing: Writing) -> int:
+def _process(args: argparse.Namespace, config: Config, planned: Plan, writing: Writing,
+             how: dict[str, Any]) -> int:
     from deid_ros.cli.progress import Bars
     from deid_ros.media.files import beside
     from deid_ros.media.resume import Run
@@ -191,8 +212,6 @@ def _process(args: argparse.Namespace, config: Config, planned: Plan, writing: W
     from deid_ros.media.workers import Work, run_jobs
     from deid_ros.pipeline import Pipeline
 
-    how = {"writing": dataclasses.asdict(writing), "limit": args.limit,
-           "consent": _pictures(args.keep_face)}
     state = Run(_folder(args.out, planned), config, how=how, resume=args.resume)
     # Errors of configuration come before anything is written.
     work = Work(state.config, writing, overwrite=args.overwrite, limit=args.limit,
@@ -222,26 +241,18 @@ def _folder(out: str, planned: Plan) -> Path:
     return path.parent if any(job.target == path for job in planned.jobs) else path
 
 
-def _pictures(folder: Path | None) -> list[str]:
-    """What decides who consented: names and SHA-256 of the pictures."""
-    from deid_ros.resources import sha256_of
-
-    if folder is None:
-        return []
-    return [f"{path.relative_to(folder)} {sha256_of(path)}"
-            for path in sorted(folder.rglob("*")) if path.is_file()]
-
-
 def _preview(args: argparse.Namespace, config: Config, planned: Plan, writing: Writing) -> int:
-    from deid_ros.media.preview import preview
+    from deid_ros.media.preview import check_place, preview
     from deid_ros.media.workers import Work
     from deid_ros.pipeline import Pipeline
 
+    path = _folder(args.out, planned) / "preview.png"
+    check_place(path, planned.jobs, overwrite=args.overwrite)
     pipeline = Pipeline(config)
     Work(config, writing, consenting=args.keep_face).batch(pipeline)
-    path = _folder(args.out, planned) / "preview.png"
     start = time.monotonic()
-    count, problems = preview(planned.jobs, pipeline, args.preview, path, writing=writing)
+    count, problems = preview(planned.jobs, pipeline, args.preview, path, writing=writing,
+                              overwrite=args.overwrite)
     for sentence in problems:
         print(f"deid run: {sentence}", file=sys.stderr)
     rate = count / max(time.monotonic() - start, 1e-3)

@@ -72,7 +72,7 @@ class Work:
             from deid_ros.media.consent import Consent
             pipeline.consent = Consent.of_folder(self.consenting, pipeline)
         return Batch(pipeline, writing=self.writing, overwrite=self.overwrite, limit=self.limit,
-                     key_given=self.key_given)
+                     key_given=self.key_given, consenting=self.consenting)
 
 
 def run_jobs(jobs: Sequence[Job], work: Work, tell: Callable[[Event], None], *, workers: int,
