@@ -18,10 +18,11 @@ __all__ = ["Original", "shows_original"]
 _MIDDLE = 0.15          # of a box is left off at each side: faces end before their boxes do
 _SIZE = 64              # px to which a box is brought
 _COARSE = 4.0           # px, standard deviation: what is larger is no detail
-_LEAST = 1.0            # grey levels: with less detail there is nothing to compare
+_LEAST = 1.0            # grey levels, standard deviation: with less there are no details
 #: Correlation of the details from which they are the same. Measured: an original behind a
 #: strong JPEG 0.98 and more; a surrogate 0.5 at most; blocks and blur 0.2 at most.
 _SAME = 0.75
+_SAME_COARSE = 0.98     # the same, where the original has no details
 
 
 class Original:
@@ -83,20 +84,24 @@ def shows_original(original: np.ndarray, output: np.ndarray, box: Sequence[float
                           np.clip(np.ceil(high), 0, limit).astype(int))
     if x1 - x0 < 2 or y1 - y0 < 2:
         return False
-    a, b = (_details(image[y0:y1, x0:x1]) for image in (original, output))
+    a, b = (_grey(image[y0:y1, x0:x1]) for image in (original, output))
     half = _SIZE // 2
     return any(_alike(a[part], b[part]) for part in (
         np.s_[:], np.s_[:half], np.s_[half:], np.s_[:, :half], np.s_[:, half:]))
 
 
-def _details(cut: np.ndarray) -> np.ndarray:
+def _grey(cut: np.ndarray) -> np.ndarray:
     grey = cv2.cvtColor(np.ascontiguousarray(cut), cv2.COLOR_BGR2GRAY)
-    grey = cv2.resize(grey, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA).astype(np.float32)
-    return grey - cv2.GaussianBlur(grey, (0, 0), _COARSE)
+    return cv2.resize(grey, (_SIZE, _SIZE), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def _alike(a: np.ndarray, b: np.ndarray) -> bool:
-    a, b = a - a.mean(), b - b.mean()
-    if a.std() < _LEAST or b.std() < _LEAST / 2:
-        return False
-    return bool((a * b).mean() >= _SAME * a.std() * b.std())
+    fine = a - cv2.GaussianBlur(a, (0, 0), _COARSE)
+    if fine.std() >= _LEAST:
+        return _correlation(fine, b - cv2.GaussianBlur(b, (0, 0), _COARSE)) >= _SAME
+    return bool(a.std() >= _LEAST) and _correlation(a, b) >= _SAME_COARSE
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    spread = float(a.std() * b.std())
+    return float(((a - a.mean()) * (b - b.mean())).mean()) / spread if spread > 1e-3 else 0.0
