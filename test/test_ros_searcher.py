@@ -162,6 +162,26 @@ def test_two_pipelines_in_one_domain_keep_to_their_own(context):
 
 
 @pytest.mark.ros
+def test_two_pipelines_with_other_settings_both_deliver(context):
+    """On the same topics: every frame leaves twice, each time with its own cover."""
+    places = (80, 60), (30, 30)
+    cores = [{"detector": {"finder": FakeFinder(make_face(place, 30, trusted=False))}}
+             for place in places]
+    weaker = {**SOLID, "detector": {"threshold": 0.9}}
+    with (running(context, cores[0], overrides=SOLID) as (graph, probe),
+          Graph(load(overrides=weaker), context=context, cores=cores[1]) as other):
+        assert wait(lambda: probe.camera.get_subscription_count() >= 4)
+        for i in range(10):
+            probe.send(face(), 10**8 * (i + 1))
+            time.sleep(0.05)
+        assert wait(lambda: len(probe.images) == 20)
+        assert graph.values()["replacer"]["out"] == other.values()["replacer"]["out"] == 10
+        covered = [[bool(frame[y - 5:y + 5, x - 5:x + 5].reshape(-1, 3).std(0).max() < 1)
+                    for x, y in places] for frame in probe.frames()]
+    assert covered.count([True, False]) == covered.count([False, True]) == 10
+
+
+@pytest.mark.ros
 def test_a_weaker_table_releases_nothing(context):
     finder = {"detector": {"finder": FakeFinder(make_face((80, 60), 60, trusted=False))}}
     told = Searcher.of({**OPTIONS, "threshold": 0.01})

@@ -83,13 +83,14 @@ def _add_batch(group: Any) -> None:
     group.add_argument("--dry-run", action="store_true",
                        help="only say what would be processed, kept and dropped")
     group.add_argument("--preview", type=_positive, metavar="N",
-                       help="only write OUT/preview.png, a contact sheet of N frames made "
-                            "anonymous, and say how long everything would take")
+                       help="only write OUT/preview.png, which must not exist, a contact sheet of "
+                            "N frames made anonymous, and say how long everything would take")
     group.add_argument("--workers", type=_positive, default=1, metavar="N",
                        help="inputs processed at once, each by a process of its own [1]")
     group.add_argument("--resume", action="store_true",
-                       help="leave what is finished, go on with the rest, with the same "
-                            "surrogates that an uninterrupted run would have given")
+                       help="leave what is finished, as its manifest proves, and go on with "
+                            "the rest, with the same surrogates that an uninterrupted run "
+                            "would have given")
     group.add_argument("--overwrite", action="store_true",
                        help="replace outputs that exist (never inputs)")
     group.add_argument("--limit", type=_positive, metavar="N",
