@@ -269,3 +269,13 @@ def test_evidence_that_exists_is_not_replaced(tmp_path, end):
     with whole_set(target, beside(target), overwrite=True):
         pass
     assert mine.read_text() == "" and len(os.listdir(tmp_path)) == 3
+
+
+def test_files_that_a_bag_does_not_name_are_said(tmp_path):
+    bag = tmp_path / "bag"
+    touch(bag / "a_0.mcap", bag / "a_1.mcap.zstd", bag / "a_2.mcap")
+    (bag / "metadata.yaml").write_text(
+        "rosbag2_bagfile_information:\n  relative_file_paths: [a_0.mcap, a_1.mcap]\n")
+    planned = plan([bag], tmp_path / "out")
+    assert len(planned.jobs) == 1 and len(planned.refused) == 1
+    assert "a_2.mcap is not named in the metadata.yaml" in planned.refused[0]

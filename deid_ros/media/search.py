@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 from deid_ros.errors import MediaError
@@ -131,6 +132,10 @@ def check_bag_folder(folder: Path, left_out: list[Path], refused: list[str]) -> 
     Raises:
         MediaError: one of its files is no file.
     """
+    about = ""
+    with suppress(OSError):  # said when the rosbag is read
+        about = (folder / "metadata.yaml").read_text(encoding="utf-8", errors="replace")
+    named = about if "rosbag2_bagfile_information" in about else None   # else all are taken
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
             continue
@@ -140,6 +145,12 @@ def check_bag_folder(folder: Path, left_out: list[Path], refused: list[str]) -> 
         kind = _kind(path)
         if own and kind:
             raise MediaError(f"{path} is {kind} and no file, the rosbag is left out; check it.")
+        if (own and named is not None and name.endswith((".db3", ".mcap", ".zstd"))
+                and path.name.removesuffix(".zstd") not in named):
+            refused.append(f"{path} is not named in the metadata.yaml of its rosbag, it is left "
+                           "out; name it as an input of its own, or bring metadata.yaml up to "
+                           "date with: ros2 bag reindex.")
+            continue
         if own or (name == "metadata.yaml" and path.parent == folder):
             continue
         if kind or is_medium(path):
