@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from deid_ros.errors import ModelError
-from deid_ros.resources import model_path, model_table
+from deid_ros.resources import model_path, model_table, onnx_runtime
 
 __all__ = ["free_input_size", "onnx_providers", "onnx_session", "tflite_interpreter"]
 
@@ -36,11 +36,10 @@ def tflite_interpreter(name: str, *, num_threads: int = 1) -> Any:
 
 def _onnxruntime() -> Any:
     try:
-        import onnxruntime
+        return onnx_runtime()
     except ImportError as error:
         raise ModelError(f"The detector 'centerface' needs the package onnxruntime ({error}); "
                          "bring it with: pip install onnxruntime") from None
-    return onnxruntime
 
 
 def onnx_providers(wanted: Sequence[str] | None = None) -> list[str]:

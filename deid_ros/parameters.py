@@ -29,6 +29,7 @@ class Parameter:
         minimum, maximum: inclusive bounds of numbers.
         choices: the only values allowed (of each item, for a list), or ().
         live: whether it may be changed while the node runs.
+        secret: whether nobody may read it from the node.
     """
 
     kind: type
@@ -38,6 +39,7 @@ class Parameter:
     maximum: float | None = None
     choices: tuple[str, ...] = ()
     live: bool = False
+    secret: bool = False
 
     @property
     def allowed(self) -> str:
@@ -125,7 +127,7 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
             unit="s", minimum=0.0, maximum=86400.0, live=True),
         "key": Parameter(
             str, "Given, the same input gets the same surrogates again; empty: a fresh one "
-            "per run"),
+            "per run", secret=True),
         "generator": Parameter(
             str, "The generator that draws the surrogates; the gallery's identity codes must be "
             "made with the face space beside it"),

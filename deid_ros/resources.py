@@ -13,13 +13,14 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import yaml
 
 from deid_ros.errors import ModelError
 
-__all__ = ["MODELS_VARIABLE", "face_space_of", "model_path", "model_table", "sha256_of",
-           "share_path"]
+__all__ = ["MODELS_VARIABLE", "face_space_of", "model_path", "model_table", "onnx_runtime",
+           "sha256_of", "share_path"]
 
 #: A folder that is searched for model files before anything else.
 MODELS_VARIABLE = "DEID_MODELS"
@@ -125,3 +126,17 @@ def face_space_of(generator: Path) -> Path:
         raise ModelError(f"The face space {path} of the generator {generator} is missing; copy it "
                          "there, or train both with: deid train generator")
     return path
+
+
+def onnx_runtime() -> ModuleType:
+    """The module ``onnxruntime``, which sends no telemetry; no other way leads to it.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    import onnxruntime
+
+    silence = getattr(onnxruntime, "disable_telemetry_events", None)
+    if silence is not None:
+        silence()
+    return onnxruntime

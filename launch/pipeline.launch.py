@@ -8,6 +8,7 @@ gives it; its defaults stand nowhere else.
 
 
 import os
+import secrets
 
 from launch.actions import (
     DeclareLaunchArgument,
@@ -26,6 +27,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from deid_ros.config import as_list, load
 from deid_ros.parameters import PARAMETERS
 from deid_ros.resources import share_path
+from deid_ros.ros.searcher import SEARCH_VARIABLE, SESSION_VARIABLE, words_of
 from launch import LaunchContext, LaunchDescription, Substitution
 
 STAGES = ("detector", "matcher", "generator", "replacer")
@@ -87,6 +89,22 @@ class YamlList(Substitution):
         """``centerface,ssd`` -> ``['centerface', 'ssd']``."""
         text = LaunchConfiguration(self._argument).perform(context).strip().strip("[]")
         return str([item.strip("'\" ") for item in as_list(text)] or ["none"])
+
+
+class SearchTold(Substitution):
+    """The detector's settings, which the replacer must see at least in every table."""
+
+    def describe(self) -> str:
+        """For the introspection of launch files."""
+        return "SearchTold()"
+
+    def perform(self, context: LaunchContext) -> str:
+        """As the nodes read it from the environment."""
+        config = load(LaunchConfiguration("config").perform(context),
+                      namespace=LaunchConfiguration("namespace").perform(context))
+        detectors = as_list(LaunchConfiguration("detector").perform(context).strip().strip("[]"))
+        return words_of({**config["detector"],
+                         "detector": [item.strip("'\" ") for item in detectors]})
 
 
 def value_of(name: str) -> ParameterValue:
@@ -175,6 +193,9 @@ def generate_launch_description() -> LaunchDescription:
         *arguments,
         # By which a replacer that was paused knows, respawned, that it is the same run.
         SetEnvironmentVariable("DEID_RUN", str(os.getpid())),
+        # By which the nodes of this launch know each other from those of another one.
+        SetEnvironmentVariable(SESSION_VARIABLE, secrets.token_hex(16)),
+        SetEnvironmentVariable(SEARCH_VARIABLE, SearchTold()),
         RegisterEventHandler(OnProcessExit(on_exit=on_exit)),
         SetEnvironmentVariable("DEID_NETWORK", LaunchConfiguration("network")),
         *stages,

@@ -172,3 +172,12 @@ def test_nodes_exist_for_every_node_of_the_configuration():
     if not NODES:
         pytest.skip("no nodes yet")
     assert {path.stem.removesuffix("_node") for path in NODES} == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_only_one_place_imports_onnx_runtime(path):
+    """The one that switches its telemetry off."""
+    found = [module for module, _ in imports(path) if module == "onnxruntime"]
+    if name_of(path) == "deid_ros/training/eight_bits.py":
+        found = found[1:]   # its quantisation, after the other
+    assert not found or name_of(path) == "deid_ros/resources.py"

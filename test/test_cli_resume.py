@@ -141,13 +141,81 @@ def test_other_settings_do_not_take_up_a_run(draws, capsys, words):
     assert "other settings" in err or "No bag has the topic" in err
 
 
-def test_an_output_that_was_changed_is_not_taken_for_finished(draws, capsys):
+@pytest.mark.parametrize("change, words, why", [
+    (lambda: Path("out/1.png").write_bytes(b"mine"), (), "is not what was written"),
+    (lambda: Path("out/1.png").write_bytes(Path("in/1.png").read_bytes()), (),
+     "is not what was written"),
+    (lambda: Path("in/1.png").write_bytes(flipped("in/1.png")), (), "made of another input"),
+    (lambda: Path("out/1.png").unlink(), (), "it was cut off"),
+    (lambda: Path("out/1.png.faces.jsonl").unlink(), (), "it was cut off"),
+    (lambda: (Path("out/1.png").unlink(), Path("out/1.png.faces.jsonl").unlink(),
+              Path("out/1.png.manifest.json").write_text("")), (), "it was cut off"),
+    (lambda: Path("out/1.png.faces.jsonl").write_text("{}"), (),
+     "1.png.faces.jsonl is not what was written"),
+    (lambda: None, ("--threshold", "0.2"), "made with other settings"),
+    (lambda: None, ("--limit", "1"), "made with other settings"),
+    (lambda: None, ("--key", "mine"), "made with other settings")])
+def test_only_what_is_proven_is_finished(draws, capsys, change, words, why):
     _, made = draws
     made.at = 0
     assert main(["run"]) == 0
-    Path("out/1.png").write_bytes(b"mine")
-    assert main(["run", "--resume"]) == 2
-    assert "out/1.png exists already" in capsys.readouterr().err
+    before = Path("out/1.png.manifest.json").read_bytes()
+    change()
+    capsys.readouterr()
+    assert main(["run", "--resume", *words]) == 0
+    err = capsys.readouterr().err
+    assert "out/1.png is made anew: " in err and why in err
+    if not words:
+        assert "3 inputs were finished before" in err
+    elif words[0] != "--limit":
+        assert "0 inputs were finished before" in err
+        assert Path("out/1.png.manifest.json").read_bytes() != before
+    assert main(["run", "--resume", *words]) == 0
+    assert "made anew" not in capsys.readouterr().err or words[0] == "--limit"
+
+
+def flipped(path):
+    """Another file of the same size: one bit differs."""
+    raw = Path(path).read_bytes()
+    return raw[:-13] + bytes([raw[-13] ^ 1]) + raw[-12:]
+
+
+@pytest.mark.parametrize("end", ["", ".faces.jsonl", ".manifest.json"])
+@pytest.mark.parametrize("words", [(), ("--resume",)])
+def test_what_no_run_has_made_is_not_replaced(draws, capsys, end, words):
+    _, made = draws
+    made.at = 0
+    mine = Path("out/1.png" + end)
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    assert main(["run", *words]) == 1
+    assert f"{mine} exists already" in capsys.readouterr().err and mine.read_text() == "mine"
+    assert len(list(Path("out").glob("*.png.manifest.json"))) == 3 + (end == ".manifest.json")
+    assert main(["run", "--overwrite"]) == 0
+    assert mine.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("change", [
+    lambda path: path.write_bytes(path.read_bytes() + b"x"),
+    lambda path: path.rename(path.with_name("moved")) and path.write_bytes(b"other"),
+    lambda path: path.unlink()])
+def test_an_input_that_changes_while_it_is_read_is_not_written(draws, capsys, monkeypatch,
+                                                              change):
+    _, made = draws
+    made.at = 0
+    find = FakeFinder.find
+
+    def meanwhile(self, frame, **words):
+        if Path("in/1.png").exists() and not Path("out/.seen").exists() and list(
+                Path("out").glob(".1.png.*.part")):
+            Path("out/.seen").touch()
+            change(Path("in/1.png"))
+        return find(self, frame, **words)
+
+    monkeypatch.setattr(FakeFinder, "find", meanwhile)
+    assert main(["run"]) == 1
+    assert "in/1.png was changed while it was read" in capsys.readouterr().err
+    assert not list(Path("out").glob("1.png*")) and len(list(Path("out").glob("*.png"))) == 3
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path, draws, capsys):
@@ -159,3 +227,24 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path, draws, capsys):
     assert "Another run is writing to out" in capsys.readouterr().err
 
 
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "fifo", "folder"])
+def test_a_state_file_that_is_none_is_left_alone(draws, capsys, kind):
+    Path("out").mkdir()
+    mine, state = Path("mine.txt"), Path("out") / STATE
+    mine.write_text("mine")
+    {"link": lambda: state.symlink_to(mine.absolute()), "hard link": lambda: os.link(mine, state),
+     "fifo": lambda: os.mkfifo(state), "folder": state.mkdir}[kind]()
+    for words in ((), ("--resume",)):
+        assert main(["run", *words]) == 2
+        err = capsys.readouterr().err
+        assert str(state) in err and "remove it" in err
+    assert mine.read_text() == "mine" and not list(Path("out").glob("*.png"))
+
+
+def test_only_its_owner_may_read_the_state_of_a_run(draws):
+    Path("out").mkdir()
+    (Path("out") / STATE).touch(0o666)
+    assert main(["run"]) == 130
+    assert (Path("out") / STATE).stat().st_mode & 0o777 == 0o600

@@ -79,6 +79,26 @@ def test_a_preview_shows_frames_of_everything_and_no_face(archive, capsys):
     assert "out/preview.png: 6 frames" in capsys.readouterr().out
     assert [path.name for path in Path("out").iterdir()] == ["preview.png"]
     assert cv2.imread("out/preview.png").shape[1] > 1200
+    sheet = Path("out/preview.png").read_bytes()
+    assert run("run", "--preview", "2", "--replace", "solid") == 2
+    assert "out/preview.png exists already" in capsys.readouterr().err
+    assert Path("out/preview.png").read_bytes() == sheet
+    assert run("run", "--preview", "2", "--replace", "solid", "--overwrite") == 0
+    assert Path("out/preview.png").read_bytes() != sheet
+
+
+def test_a_preview_takes_no_output_s_place(archive, capsys):
+    cv2.imwrite("in/preview.png", np.full((SIZE[1], SIZE[0], 3), 99, np.uint8))
+    for words in ((), ("in/preview.png", "--overwrite")):
+        if words:
+            assert run("run", *words, "--replace", "solid") == 0
+            before = Path("out/preview.png").read_bytes()
+        assert run("run", "in/a.png", *words, "--preview", "2", "--replace", "solid") == (
+            2 if words else 0)
+        if not words:
+            Path("out/preview.png").unlink()
+    assert "would take the place of out/preview.png" in capsys.readouterr().err
+    assert Path("out/preview.png").read_bytes() == before
 
 
 @pytest.mark.parametrize("words, says", [

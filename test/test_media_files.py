@@ -100,7 +100,8 @@ def test_a_bag_is_one_input_wherever_it_lies(tmp_path):
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_no_output_lies_within_another(tmp_path, order):
-    touch(tmp_path / "x" / "a" / "metadata.yaml", tmp_path / "y" / "a" / "b.jpg")
+    touch(tmp_path / "x" / "a" / "metadata.yaml", tmp_path / "x" / "a" / "a.db3",
+          tmp_path / "y" / "a" / "b.jpg")
     planned = plan([tmp_path / "x", tmp_path / "y"][::order], tmp_path / "out")
     assert len(planned.jobs) == 1 and "same output" in planned.refused[0]
 
@@ -186,3 +187,95 @@ def test_an_unwritable_place_is_said(tmp_path):
     with pytest.raises(MediaError, match="cannot be written"), \
             whole(tmp_path / "file" / "a.jpg"):
         pass
+
+
+def test_fifos_are_refused_at_once(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    touch(folder / "a.jpg", folder / "bag" / "metadata.yaml", folder / "bag" / "b.mcap")
+    for name in ("b.jpg", "c.mp4", "d.bag", "pipe", "bag/a.mcap"):
+        os.mkfifo(folder / name)
+    (folder / "e.png").symlink_to("/dev/zero")
+    (folder / "f.png").symlink_to("nowhere")
+    planned = plan([folder, folder / "b.jpg", "/dev/zero"], out)
+    assert targets(planned, out) == ["a.jpg"]
+    assert [path.name for path in planned.left_out] == ["pipe"]
+    said = "\n".join(planned.refused)
+    for name in ("b.jpg is a FIFO", "c.mp4 is a FIFO", "d.bag is a FIFO", "bag/a.mcap is a FIFO",
+                 "e.png is a device", "f.png is a link that leads nowhere",
+                 "/dev/zero is neither"):
+        assert name in said
+
+
+def test_folders_that_are_not_entered_are_named(tmp_path):
+    folder, other = tmp_path / "in", tmp_path / "other"
+    touch(folder / "a.jpg", folder / "b" / "c.jpg", other / "d.jpg", folder / "locked" / "e.jpg")
+    (folder / "link").symlink_to(other)
+    (folder / "latest").symlink_to("b")
+    (folder / "locked").chmod(0)
+    try:
+        planned = plan([folder], tmp_path / "out")
+    finally:
+        (folder / "locked").chmod(0o700)
+    said = "\n".join(planned.refused)
+    assert f"{folder / 'link'} is a link, it is not followed" in said and "latest" not in said
+    assert "locked cannot be read" in said or os.geteuid() == 0
+    assert targets(planned, tmp_path / "out")[:2] == ["a.jpg", "b/c.jpg"]
+
+
+@pytest.mark.parametrize("name, content, word", [
+    ("a.db3.zstd", b"x", "is packed"), ("a.mcap.gz", b"x", "is packed"),
+    ("a.bag.active", b"#ROSBAG V2.0", "is not complete"), ("a.mp4.part", b"x", "not complete"),
+    ("IMG_0001", b"\xff\xd8\xff\xe0", "is not called as one"),
+    ("a.nef", b"II*\0", "is not called as one"), ("clip.dat", b"\x1aE\xdf\xa3", "not called")])
+def test_what_may_show_people_and_is_left_out_is_refused(tmp_path, name, content, word):
+    touch(tmp_path / "in" / "b.jpg")
+    (tmp_path / "in" / name).write_bytes(content)
+    planned = plan([tmp_path / "in"], tmp_path / "out")
+    assert targets(planned, tmp_path / "out") == ["b.jpg"] and planned.left_out == []
+    assert len(planned.refused) == 1 and word in planned.refused[0] and name in planned.refused[0]
+
+
+def test_other_files_in_the_folder_of_a_bag_are_named(tmp_path):
+    bag = tmp_path / "in" / "bag"
+    touch(bag / "metadata.yaml", bag / "a_0.db3", bag / "a_0.db3-wal", bag / "photo.jpg",
+          bag / "b.txt", bag / "more" / "clip.mp4")
+    for inputs in ([tmp_path / "in"], [bag]):
+        planned = plan(inputs, tmp_path / "out")
+        assert [job.source for job in planned.jobs] == [bag]
+        assert [path.name for path in planned.left_out] == ["b.txt"]
+        assert ["clip.mp4" in planned.refused[0], "photo.jpg" in planned.refused[1]] == [True] * 2
+
+
+@pytest.mark.parametrize("text", ["name: faces\n", "", "about: 'no rosbag2_bagfile_information'",
+                                  "- a\n- b\n"])
+def test_a_folder_that_only_looks_like_a_bag_is_a_folder(tmp_path, text):
+    folder = tmp_path / "in" / "data"
+    touch(folder / "images" / "a.jpg", folder / "b.png")
+    (folder / "metadata.yaml").write_text(text)
+    for inputs in ([folder], [tmp_path / "in"]):
+        planned = plan(inputs, tmp_path / "out")
+        assert [job.source.name for job in planned.jobs] == ["b.png", "a.jpg"]
+        assert planned.refused == [] and [p.name for p in planned.left_out] == ["metadata.yaml"]
+
+
+@pytest.mark.parametrize("end", [".faces.jsonl", ".manifest.json"])
+def test_evidence_that_exists_is_not_replaced(tmp_path, end):
+    target = tmp_path / "a.jpg"
+    mine = target.with_name(target.name + end)
+    with pytest.raises(MediaError, match=f"{mine} exists already"), \
+            whole_set(target, beside(target)) as (part, faces, manifest):
+        mine.write_text("mine")
+    assert os.listdir(tmp_path) == [mine.name] and mine.read_text() == "mine"
+    with whole_set(target, beside(target), overwrite=True):
+        pass
+    assert mine.read_text() == "" and len(os.listdir(tmp_path)) == 3
+
+
+def test_files_that_a_bag_does_not_name_are_said(tmp_path):
+    bag = tmp_path / "bag"
+    touch(bag / "a_0.mcap", bag / "a_1.mcap.zstd", bag / "a_2.mcap")
+    (bag / "metadata.yaml").write_text(
+        "rosbag2_bagfile_information:\n  relative_file_paths: [a_0.mcap, a_1.mcap]\n")
+    planned = plan([bag], tmp_path / "out")
+    assert len(planned.jobs) == 1 and len(planned.refused) == 1
+    assert "a_2.mcap is not named in the metadata.yaml" in planned.refused[0]

@@ -106,3 +106,13 @@ def test_every_model_file_is_described():
 def test_no_model_whose_licence_forbids_commercial_use():
     allowed = {"MIT", "Apache-2.0", "CC0-1.0", "BSD-3-Clause"}
     assert {entry["licence"] for entry in resources.model_table().values()} <= allowed
+
+
+def test_onnx_runtime_is_told_to_send_nothing(monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    said = []
+    monkeypatch.setattr(onnxruntime, "disable_telemetry_events", lambda: said.append("no"),
+                        raising=False)
+    assert resources.onnx_runtime() is onnxruntime and said == ["no"]
+    monkeypatch.delattr(onnxruntime, "disable_telemetry_events")
+    assert resources.onnx_runtime() is onnxruntime

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from deid_ros.media import Plan, Writing
 
 __all__ = ["register", "run"]
+
+_NAMED = 20     # files that are named in one sentence
 
 _EPILOG = """\
 examples:
@@ -81,13 +83,14 @@ def _add_batch(group: Any) -> None:
     group.add_argument("--dry-run", action="store_true",
                        help="only say what would be processed, kept and dropped")
     group.add_argument("--preview", type=_positive, metavar="N",
-                       help="only write OUT/preview.png, a contact sheet of N frames made "
-                            "anonymous, and say how long everything would take")
+                       help="only write OUT/preview.png, which must not exist, a contact sheet of "
+                            "N frames made anonymous, and say how long everything would take")
     group.add_argument("--workers", type=_positive, default=1, metavar="N",
                        help="inputs processed at once, each by a process of its own [1]")
     group.add_argument("--resume", action="store_true",
-                       help="leave what is finished, go on with the rest, with the same "
-                            "surrogates that an uninterrupted run would have given")
+                       help="leave what is finished, as its manifest proves, and go on with "
+                            "the rest, with the same surrogates that an uninterrupted run "
+                            "would have given")
     group.add_argument("--overwrite", action="store_true",
                        help="replace outputs that exist (never inputs)")
     group.add_argument("--limit", type=_positive, metavar="N",
@@ -132,15 +135,21 @@ def run(args: argparse.Namespace) -> int:
     """Process every input; 1 if anything was left out, else 0."""
     from deid_ros.cli.progress import dry_run
     from deid_ros.media import plan
-    from deid_ros.media.evidence import is_finished
+    from deid_ros.media.evidence import Finished, binding_of, settings_of, tool_of
 
     config = config_of(args)
     _check_certificate(args.certificate, config)
     writing = _writing(args)
-    planned = plan(args.inputs, args.out, overwrite=args.overwrite,
-                   is_done=is_finished if args.resume else None)
-    for sentence in planned.refused:
+    how = _how(args, writing)
+    finished = (Finished(binding_of(settings_of(config), tool_of(config), how)) if args.resume
+                else None)
+    planned = plan(args.inputs, args.out, overwrite=args.overwrite, is_done=finished,
+                   stale=finished and finished.stale)
+    for sentence in (*planned.refused, *planned.again):
         print(f"deid run: {sentence}", file=sys.stderr)
+    if planned.left_out and not args.dry_run:
+        print(f"deid run: left out, since they are no picture, video or rosbag: "
+              f"{_some(planned.left_out)}", file=sys.stderr)
     planned.jobs[:] = planned.jobs[:args.limit]
     if not planned.jobs:
         if planned.done and not planned.refused:
@@ -152,7 +161,19 @@ def run(args: argparse.Namespace) -> int:
         return dry_run(planned, writing, args.out)
     if args.preview:
         return _preview(args, config, planned, writing)
-    return _process(args, config, planned, writing)
+    return _process(args, config, planned, writing, how)
+
+
+def _some(paths: Sequence[Path]) -> str:
+    """The first of many paths."""
+    return ", ".join(map(str, paths[:_NAMED])) + (
+        f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
+
+
+def _how(args: argparse.Namespace, writing: Writing) -> dict[str, Any]:
+    from deid_ros.media.evidence import how_of
+
+    return how_of(writing, args.limit, args.keep_face)
 
 
 def _writing(args: argparse.Namespace) -> Writing:
@@ -184,7 +205,8 @@ def _check_topics(planned: Plan, writing: Writing) -> None:
     writing.topics.check(present)
 
 
-def _process(args: argparse.Namespace, config: Config, planned: Plan, writing: Writing) -> int:
+def _process(args: argparse.Namespace, config: Config, planned: Plan, writing: Writing,
+             how: dict[str, Any]) -> int:
     from deid_ros.cli.progress import Bars
     from deid_ros.media.files import beside
     from deid_ros.media.resume import Run
@@ -192,8 +214,6 @@ def _process(args: argparse.Namespace, config: Config, planned: Plan, writing: W
     from deid_ros.media.workers import Work, run_jobs
     from deid_ros.pipeline import Pipeline
 
-    how = {"writing": dataclasses.asdict(writing), "limit": args.limit,
-           "consent": _pictures(args.keep_face)}
     state = Run(_folder(args.out, planned), config, how=how, resume=args.resume)
     # Errors of configuration come before anything is written.
     work = Work(state.config, writing, overwrite=args.overwrite, limit=args.limit,
@@ -210,7 +230,8 @@ def _process(args: argparse.Namespace, config: Config, planned: Plan, writing: W
                   file=sys.stderr)
         sweep(path for job in planned.jobs for path in (job.target, *beside(job.target)))
         with Bars(planned.jobs) as bars:
-            run_jobs(planned.jobs, work, bars.hear, workers=args.workers, batch=batch)
+            run_jobs(planned.jobs, work, bars.hear, workers=args.workers, batch=batch,
+                     lock=state.lock)
         state.through()
     bars.summary(args.out, planned, time.monotonic() - start)
     return 1 if bars.failures or planned.refused else 0
@@ -222,26 +243,18 @@ def _folder(out: str, planned: Plan) -> Path:
     return path.parent if any(job.target == path for job in planned.jobs) else path
 
 
-def _pictures(folder: Path | None) -> list[str]:
-    """What decides who consented: names and SHA-256 of the pictures."""
-    from deid_ros.resources import sha256_of
-
-    if folder is None:
-        return []
-    return [f"{path.relative_to(folder)} {sha256_of(path)}"
-            for path in sorted(folder.rglob("*")) if path.is_file()]
-
-
 def _preview(args: argparse.Namespace, config: Config, planned: Plan, writing: Writing) -> int:
-    from deid_ros.media.preview import preview
+    from deid_ros.media.preview import check_place, preview
     from deid_ros.media.workers import Work
     from deid_ros.pipeline import Pipeline
 
+    path = _folder(args.out, planned) / "preview.png"
+    check_place(path, planned.jobs, overwrite=args.overwrite)
     pipeline = Pipeline(config)
     Work(config, writing, consenting=args.keep_face).batch(pipeline)
-    path = _folder(args.out, planned) / "preview.png"
     start = time.monotonic()
-    count, problems = preview(planned.jobs, pipeline, args.preview, path, writing=writing)
+    count, problems = preview(planned.jobs, pipeline, args.preview, path, writing=writing,
+                              overwrite=args.overwrite)
     for sentence in problems:
         print(f"deid run: {sentence}", file=sys.stderr)
     rate = count / max(time.monotonic() - start, 1e-3)

@@ -9,6 +9,7 @@ import numpy as np
 from deid_ros.errors import EvaluationError
 from deid_ros.evaluation.alignment import ARCFACE, aligned, five_points
 from deid_ros.evaluation.views import View
+from deid_ros.resources import onnx_runtime
 
 __all__ = ["OnnxRecogniser"]
 
@@ -29,8 +30,7 @@ class OnnxRecogniser:
     threshold = None
 
     def __init__(self, path: Path) -> None:
-        import onnxruntime
-
+        onnxruntime = onnx_runtime()
         self.name, self.title = path.stem.replace(".", "_"), f"recogniser {path.name}"
         if not path.is_file():
             raise EvaluationError(f"There is no recogniser {path}; check the path.")

@@ -3,27 +3,27 @@
 Nothing is needed but the outputs and their evidence. A detector that had no part in the
 work searches every frame; what it finds where no covered box lies is shown to the face
 mesh, which tells faces from textures, and to the attacker's descriptor, which tells how
-many people they are.
+many people they are. Where the inputs are at hand, what lies within the boxes is compared with
+them too.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from deid_ros.errors import DeidError, EvaluationError
-from deid_ros.media.evidence import fingerprint, read_faces, read_manifest
-from deid_ros.media.files import BAG_SUFFIXES, IMAGE_SUFFIXES
+from deid_ros.evaluation.against import Original, shows_original
+from deid_ros.evaluation.outputs import Lines, compare_sums, frames_of, outputs_of, topics_of
+from deid_ros.media.evidence import KEPT, read_manifest
+from deid_ros.media.files import beside
 
 __all__ = ["Bare", "Verdict", "Verifier", "outputs_of"]
 
-_END = ".manifest.json"
 _EYES = ("ssd", "dlib_hog", "centerface")   # who looks: the first that had no part
 _SURE = 0.5             # least score of the second detector
 _COVERED = 0.5          # part of a detection that must lie within one covered box
@@ -47,8 +47,9 @@ class Verdict:
 
     ``frames`` looked at; ``faces`` found by the second detector; ``bare`` those never
     covered; ``perhaps`` places never covered that are hardly faces; ``people`` behind
-    the bare ones; ``problems`` sentences about an output that is not what its manifest
-    says.
+    the bare ones; ``uncovered`` boxes that are said to be covered and still show the input,
+    of ``compared`` ones; ``problems`` sentences about an output that is not what its
+    manifest says; ``notes`` about how it was looked at.
     """
 
     output: Path
@@ -58,28 +59,15 @@ class Verdict:
     bare: list[Bare] = field(default_factory=list)
     perhaps: int = 0
     people: int = 0
+    uncovered: list[Bare] = field(default_factory=list)
+    compared: int = 0
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def clean(self) -> bool:
         """Whether nothing is wrong with it."""
-        return not (self.bare or self.problems)
-
-
-def outputs_of(path: Path) -> list[Path]:
-    """The outputs at or below a path, by their manifests.
-
-    Raises:
-        EvaluationError: there is none.
-    """
-    if path.with_name(path.name + _END).is_file():
-        return [path]
-    found = sorted(Path(str(each).removesuffix(_END)) for each in path.rglob("*" + _END)
-                   if path.is_dir())
-    if not found:
-        raise EvaluationError(f"At {path} is no output with a manifest; name what 'deid run' "
-                              "wrote.")
-    return found
+        return not (self.bare or self.uncovered or self.problems)
 
 
 class Verifier:
@@ -88,10 +76,12 @@ class Verifier:
     Args:
         detector: the back end that looks; None: one that had no part in the work.
         every: look at every n-th frame.
+        against: files and folders among which the inputs are, to compare them.
     """
 
-    def __init__(self, *, detector: str | None = None, every: int = 1) -> None:
-        self._asked, self._every = detector, every
+    def __init__(self, *, detector: str | None = None, every: int = 1,
+                 against: Sequence[Path] = ()) -> None:
+        self._asked, self._every, self._against = detector, every, against
         self._detectors: dict[str, Any] = {}
         self._mesh: Any = None
         self._extractor: Any = None
@@ -100,27 +90,34 @@ class Verifier:
         """Look at one output; what is wrong is in the verdict."""
         verdict = Verdict(output)
         try:
-            manifest = read_manifest(output.with_name(output.name + _END))
-            if not output.exists():
-                raise EvaluationError(f"{output} is missing, its manifest is there.")
-            if fingerprint(output)["sha256"] != manifest["output"]["sha256"]:
-                verdict.problems.append(f"{output} is not what was written: its SHA-256 differs "
-                                        "from that of its manifest.")
-            self._look(output, manifest, verdict)
-        except (DeidError, KeyError, TypeError) as error:
+            manifest = read_manifest(output.with_name(beside(output)[1].name))
+            verdict.problems += compare_sums(output, manifest)
+            if output.exists():
+                self._look(output, manifest, verdict)
+        except DeidError as error:
             verdict.problems.append(f"{output}: {error}")
+        except Exception as error:
+            # Whatever is wrong with one output, the others are looked at.
+            words = " ".join(str(error).split())[:300]
+            verdict.problems.append(f"{output} could not be looked at to its end "
+                                    f"({type(error).__name__}: {words}); process it again.")
         return verdict
 
     def _look(self, output: Path, manifest: dict[str, Any], verdict: Verdict) -> None:
-        verdict.detector = self._asked or _second(manifest)
+        verdict.detector = self._asked or _second(manifest, verdict.notes)
         detector = self._detector(verdict.detector)
         known: list[np.ndarray] = []
-        lines = _Lines(output)
-        for number, (topic, frame) in enumerate(_frames(output, manifest)):
+        lines = Lines(output, verdict.problems)
+        original = self._original(output, manifest, verdict)
+        topics = {name: name for name in topics_of(manifest).values()}
+        for number, (topic, frame) in enumerate(frames_of(output, topics, output.parent)):
             line = lines.next(topic)
             if line is None:
                 verdict.problems.append(f"{output} has more frames than its evidence tells of.")
                 break
+            if isinstance(frame, DeidError):
+                verdict.problems.append(f"{output}: frame {line['index']} cannot be read: {frame}")
+                continue
             if number % self._every:
                 continue
             verdict.frames += 1
@@ -130,7 +127,21 @@ class Verifier:
             rows = rows[[not _within(row["box"], boxes) for row in rows]] if len(rows) else rows
             if len(rows):
                 self._judge(frame, rows, line, verdict, known)
+            if original is not None and line["faces"]:
+                original = _compare(original, frame, line, verdict)
         verdict.people = len(known)
+        if left := lines.left():
+            verdict.problems.append(f"{output} has {left} frames less than its evidence tells of.")
+
+    def _original(self, output: Path, manifest: dict[str, Any],
+                  verdict: Verdict) -> Original | None:
+        if not self._against:
+            return None
+        try:
+            return Original(self._against, manifest, output.parent)
+        except EvaluationError as error:
+            verdict.problems.append(f"{output}: {error}")
+            return None
 
     def _judge(self, frame: np.ndarray, rows: np.ndarray, line: dict[str, Any], verdict: Verdict,
                known: list[np.ndarray]) -> None:
@@ -160,12 +171,39 @@ class Verifier:
         return self._detectors[name]
 
 
-def _second(manifest: dict[str, Any]) -> str:
+def _second(manifest: dict[str, Any], notes: list[str]) -> str:
+    """Who looks: one that had no part, if there is one."""
     settings = manifest["settings"]["detector"]
     used = set(settings["detector"])
     if settings["preset"] != "balanced":
         used.add("ssd")
-    return next(name for name in (*_EYES, "viola_jones") if name not in used)
+    other = next((name for name in (*_EYES, "viola_jones") if name not in used), None)
+    if other is None:
+        notes.append(f"every detector had a part in the work, {_EYES[0]} looks once more; its "
+                     "second look is no independent one.")
+    return other or _EYES[0]
+
+
+def _compare(original: Original, frame: np.ndarray, line: dict[str, Any],
+             verdict: Verdict) -> Original | None:
+    """Compare the boxes of a frame; None: no further frame can be compared."""
+    try:
+        before = original.frame(line["topic"], line["index"])
+        if before.shape != frame.shape:
+            raise EvaluationError(f"Frame {line['index']} has another size than in the input, and "
+                                  "was not compared.")
+    except DeidError as error:
+        verdict.problems.append(f"{verdict.output}: {error}")
+        return None
+    for face in line["faces"]:
+        if face["covered_by"] == KEPT:
+            continue
+        verdict.compared += 1
+        if shows_original(before, frame, face["box"]):
+            x, y, w, h = (int(round(value)) for value in face["box"])
+            verdict.uncovered.append(Bare(line["topic"], line["index"], (x, y, w, h),
+                                          float(face.get("score", 0))))
+    return original
 
 
 def _within(box: np.ndarray, boxes: np.ndarray) -> bool:
@@ -174,68 +212,3 @@ def _within(box: np.ndarray, boxes: np.ndarray) -> bool:
     high = np.minimum(boxes[:, :2] + boxes[:, 2:], box[:2] + box[2:])
     inside = np.maximum(high - low, 0).prod(axis=1)
     return bool((inside >= _COVERED * max(float(box[2] * box[3]), 1.0)).any())
-
-
-class _Lines:
-    """The evidence of an output, by topic; the lines of a picture are one."""
-
-    def __init__(self, output: Path) -> None:
-        self._lines = read_faces(output)
-        self._waiting: dict[str | None, deque[dict[str, Any]]] = defaultdict(deque)
-        if _is_picture(output):
-            lines = list(self._lines)
-            if lines:
-                lines[0]["faces"] = [face for line in lines for face in line["faces"]]
-            self._lines = iter(lines[:1])
-
-    def next(self, topic: str | None) -> dict[str, Any] | None:
-        """The line of the next frame of a topic."""
-        waiting = self._waiting[topic]
-        while not waiting:
-            line = next(self._lines, None)
-            if line is None:
-                return None
-            self._waiting[line["topic"]].append(line)
-        return waiting.popleft()
-
-
-def _is_picture(output: Path) -> bool:
-    return output.is_file() and output.suffix.lower() in IMAGE_SUFFIXES
-
-
-def _frames(output: Path, manifest: dict[str, Any]
-            ) -> Iterator[tuple[str | None, np.ndarray]]:
-    """(topic, BGR uint8 (H, W, 3)) of every frame of an output."""
-    if output.is_dir() or output.suffix.lower() in BAG_SUFFIXES:
-        yield from _bag_frames(output, [entry["output"] for entry in manifest["topics"]
-                                        if entry["action"] == "made anonymous"])
-    elif _is_picture(output):
-        from deid_ros.media.images import read_picture
-        pixels = read_picture(output).pixels
-        if pixels.dtype == np.uint16:
-            pixels = cv2.convertScaleAbs(pixels, alpha=255 / max(int(pixels.max()), 1))
-        if pixels.ndim == 2 or pixels.shape[2] == 2:
-            grey = pixels if pixels.ndim == 2 else pixels[..., 0]
-            yield None, cv2.cvtColor(np.ascontiguousarray(grey), cv2.COLOR_GRAY2BGR)
-        else:
-            yield None, np.ascontiguousarray(pixels[..., 2::-1])
-    else:
-        from deid_ros.media.videos import VideoReader
-        with VideoReader(output) as reader:
-            for pixels, _, _ in reader:
-                yield None, pixels
-
-
-def _bag_frames(output: Path, topics: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
-    from deid_ros.media.bags import Bag
-
-    bag = Bag(output)
-    for number in range(len(bag.files)):
-        scan = bag.open(number, scratch=output.parent)
-        try:
-            for connection, _, data in scan.messages():
-                about = next((c for c in scan.connections if c.id == connection), None)
-                if about is not None and about.topic in topics:
-                    yield about.topic, bag.image(about, data).frame()
-        finally:
-            scan.close()

@@ -8,6 +8,7 @@ import numpy as np
 
 from deid_ros.errors import ExtractorError
 from deid_ros.extractor.interfaces import check_chips, unit_rows
+from deid_ros.resources import onnx_runtime
 
 __all__ = ["TrainedExtractor"]
 
@@ -33,8 +34,7 @@ class TrainedExtractor:
         if not weights:
             raise ExtractorError("The extractor 'trained' needs the .onnx file that 'deid train "
                                  "extractor' wrote; name it with the parameter extractor_weights.")
-        import onnxruntime
-
+        onnxruntime = onnx_runtime()
         path = Path(weights).expanduser()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = num_threads

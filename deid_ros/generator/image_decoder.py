@@ -21,6 +21,7 @@ from deid_ros.errors import GeneratorError, ModelError
 from deid_ros.generator import atlas, skin
 from deid_ros.generator.face_space import SHOWN, FaceSpace, apply_expression
 from deid_ros.generator.surrogate import MAX_TRACKS, SurrogateGenerator, alpha_texture
+from deid_ros.resources import onnx_runtime
 
 __all__ = ["CHIP_SIDE", "IMAGE_SPACE", "LAYERS", "ImageSpaceGenerator", "chip_pose",
            "create_generator", "draw_geometry"]
@@ -126,8 +127,7 @@ class ImageSpaceGenerator:
     """
 
     def __init__(self, path: Path, *, num_threads: int = 2) -> None:
-        import onnxruntime
-
+        onnxruntime = onnx_runtime()
         self.space = FaceSpace.read(Path(path).with_name("face_space.npz"))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = num_threads, 1

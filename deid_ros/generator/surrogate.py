@@ -17,7 +17,7 @@ from deid_ros import geometry
 from deid_ros.errors import GeneratorError, ModelError
 from deid_ros.generator import atlas, skin
 from deid_ros.generator.face_space import SHOWN, FaceSpace, apply_expression
-from deid_ros.resources import model_path, share_path
+from deid_ros.resources import model_path, onnx_runtime, share_path
 
 __all__ = ["MAX_TRACKS", "SurrogateGenerator", "TextureNetwork", "alpha_texture"]
 
@@ -64,8 +64,7 @@ class TextureNetwork:
     """
 
     def __init__(self, path: Path | None = None, *, num_threads: int = 2) -> None:
-        import onnxruntime
-
+        onnxruntime = onnx_runtime()
         if path is None or Path(path) == share_path("models", "generator.onnx"):
             path, space = model_path("generator"), model_path("face_space")
         else:

@@ -8,13 +8,22 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import cv2
 
 from deid_ros.config import Config
 from deid_ros.errors import DeidError, MediaError
-from deid_ros.media.evidence import FaceLog, describe, settings_of, tool_of
+from deid_ros.media.evidence import (
+    FaceLog,
+    describe,
+    fingerprint,
+    how_of,
+    marks_of,
+    settings_of,
+    tool_of,
+)
 from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Job, beside
 from deid_ros.media.images import ImageMedium, is_image
 from deid_ros.media.lookback import LookBack
@@ -40,15 +49,17 @@ class Batch:
         overwrite: whether outputs may exist already.
         limit: frames of each input at most.
         key_given: whether a key of the configuration is one that the user knows.
+        consenting: the folder with pictures of those who consented, for the manifest.
     """
 
     def __init__(self, pipeline: Pipeline, *, writing: Writing | None = None,
                  overwrite: bool = False, limit: int | None = None,
-                 key_given: bool = True) -> None:
+                 key_given: bool = True, consenting: Path | None = None) -> None:
         self._pipelines = [pipeline]
         self._config: Config = pipeline.config
         self._writing, self._overwrite, self._limit = writing or Writing(), overwrite, limit
         self._key_given = key_given
+        self._how = how_of(self._writing, limit, consenting)
         self._papers: tuple[dict[str, Any], dict[str, Any]] | None = None
 
     def process(self, job: Job, progress: Progress | None = None) -> Outcome:
@@ -58,25 +69,23 @@ class Batch:
             DeidError: nothing was written; the message says why.
         """
         folder = job.source.is_dir()
-        with whole_set(job.target, beside(job.target), overwrite=self._overwrite,
+        with whole_set(job.target, beside(job.target), overwrite=self._overwrite or job.overwrite,
                        folder=folder) as (part, faces, manifest):
+            marks = marks_of(job.source)
+            source = _fingerprint(job.source)
             with ExitStack() as stack:
                 medium = stack.enter_context(closing(open_medium(job, part, self._writing)))
                 log = FaceLog(stack.enter_context(open(faces, "w", encoding="utf-8")))
                 outcome = self._run(medium, job.name, log, progress)
                 _finish(medium, outcome)
-            paper = describe(job, part, outcome, tool=self._tool, settings=self._settings,
-                             facts=medium.facts)
+            if marks_of(job.source) != marks:
+                raise MediaError(f"{job.source} was changed while it was read, nothing is written "
+                                 "of it; process it again when it is complete.")
+            tool, settings = self._on_paper()
+            paper = describe(job, (part, faces), outcome, source=source, tool=tool,
+                             settings=settings, how=self._how, facts=medium.facts)
             manifest.write_text(json.dumps(paper, indent=2) + "\n", encoding="utf-8")
         return outcome
-
-    @property
-    def _tool(self) -> dict[str, Any]:
-        return self._on_paper()[0]
-
-    @property
-    def _settings(self) -> dict[str, Any]:
-        return self._on_paper()[1]
 
     def _on_paper(self) -> tuple[dict[str, Any], dict[str, Any]]:
         if self._papers is None:
@@ -157,6 +166,14 @@ def _few_threads() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(before)
+
+
+def _fingerprint(source: Path) -> dict[str, Any]:
+    try:
+        return fingerprint(source)
+    except OSError as error:
+        raise MediaError(f"{source} cannot be read ({error.strerror or error}); check its "
+                         "rights.") from None
 
 
 def _finish(medium: Medium, outcome: Outcome) -> None:

@@ -5,9 +5,10 @@ Neither holds a face, an embedding or the key of the random draws.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -17,13 +18,13 @@ from deid_ros.config import Config, defaults, file_of
 from deid_ros.errors import DeidError, MediaError
 from deid_ros.faces import boxes_of
 from deid_ros.media.files import Job, beside
-from deid_ros.media.medium import Frame
+from deid_ros.media.medium import Frame, Writing
 from deid_ros.media.outcome import Outcome
 from deid_ros.pipeline import Processed, models_of
 from deid_ros.resources import model_path, model_table, sha256_of
 
-__all__ = ["FaceLog", "describe", "fingerprint", "is_finished", "manifest_of", "read_faces",
-           "read_manifest", "settings_of", "tool_of"]
+__all__ = ["FaceLog", "Finished", "binding_of", "describe", "fingerprint", "how_of",
+           "manifest_of", "marks_of", "read_faces", "read_manifest", "settings_of", "tool_of"]
 
 KEPT = "kept"
 
@@ -78,6 +79,19 @@ def fingerprint(path: Path) -> dict[str, Any]:
             "sha256": hashlib.sha256(lines.encode()).hexdigest(), "files": sums}
 
 
+def marks_of(path: Path) -> dict[str, tuple[int, ...]]:
+    """What differs when a file, or one of a folder, was written to or replaced."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    found = {}
+    for file in files:
+        with suppress(OSError):
+            if file.is_file():
+                about = file.stat()
+                found[str(file)] = (about.st_dev, about.st_ino, about.st_size,
+                                    about.st_mtime_ns, about.st_ctime_ns)
+    return found
+
+
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files of a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
@@ -119,13 +133,40 @@ def tool_of(config: Config) -> dict[str, Any]:
     return {"name": "deid_ros", "version": __version__, "files": dict(sorted(files.items()))}
 
 
-def describe(job: Job, part: Path, outcome: Outcome, *, tool: dict[str, Any],
-             settings: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of an output that lies complete at ``part``."""
+def how_of(writing: Writing, limit: int | None, consenting: Path | None) -> dict[str, Any]:
+    """What decides what comes out, beside the configuration; of consent, the pictures."""
+    pictures = [] if consenting is None else [
+        f"{path.relative_to(consenting)} {sha256_of(path)}"
+        for path in sorted(consenting.rglob("*")) if path.is_file()]
+    return {"writing": dataclasses.asdict(writing), "limit": limit, "consent": pictures}
+
+
+def binding_of(settings: dict[str, Any], tool: dict[str, Any], how: dict[str, Any]) -> str:
+    """One SHA-256 of everything that decides what comes out, except the input and the key.
+
+    Args:
+        settings: see ``settings_of``; ``tool``: see ``tool_of``; ``how``: see ``how_of``.
+    """
+    words = json.dumps([settings, tool, how], sort_keys=True, default=sorted)
+    return hashlib.sha256(words.encode()).hexdigest()
+
+
+def describe(job: Job, parts: Sequence[Path], outcome: Outcome, *, source: dict[str, Any],
+             tool: dict[str, Any], settings: dict[str, Any], how: dict[str, Any],
+             facts: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of an output that is complete.
+
+    Args:
+        parts: where it lies, and its faces.
+        source: the fingerprint of what was read.
+    """
+    part, faces = parts
     return {
-        "tool": tool, "settings": settings,
-        "input": fingerprint(job.source) | {"name": job.name},
+        "tool": tool, "settings": settings, "limit": how["limit"],
+        "binding": binding_of(settings, tool, how),
+        "input": source | {"name": job.name},
         "output": fingerprint(part) | {"name": job.target.name},
+        "evidence": fingerprint(faces) | {"name": beside(job.target)[0].name},
         "frames": outcome.frames, "faces": outcome.covered.total(), "carried": outcome.carried,
         "flatly_covered": outcome.flat, "withheld": outcome.withheld,
         "covered_by": dict(sorted(outcome.covered.items())), "kept_by_consent": outcome.kept,
@@ -157,13 +198,53 @@ def read_manifest(path: Path) -> dict[str, Any]:
                          "again.") from None
 
 
-def is_finished(job: Job) -> bool:
-    """Whether the output of a job is there, whole, and was made of this input."""
+class Finished:
+    """Tells outputs that are finished, whole and as they would be made now, from others.
+
+    Args:
+        binding: of what decides what comes out, as ``binding_of`` gives it.
+    """
+
+    def __init__(self, binding: str) -> None:
+        self._binding = binding
+        self._known: dict[Job, str | None] = {}
+
+    def __call__(self, job: Job) -> bool:
+        """Whether nothing is left to do for a job."""
+        return self._fault(job) is None
+
+    def stale(self, job: Job) -> str:
+        """Why an output of an earlier run is made anew; '' if it is none of such a run."""
+        return self._fault(job) or ""
+
+    def _fault(self, job: Job) -> str | None:
+        if job not in self._known:
+            try:
+                self._known[job] = _fault(job, self._binding)
+            except (OSError, KeyError, TypeError):
+                self._known[job] = "its manifest does not tell of what it was made"
+        return self._known[job]
+
+
+def _fault(job: Job, binding: str) -> str | None:
+    faces, paper = beside(job.target)
     found = manifest_of(job.target)
-    try:
-        return (found is not None and beside(job.target)[0].is_file()
-                and found["output"]["bytes"] == size_of(job.target)
-                and found["input"]["bytes"] == size_of(job.source)
-                and found["input"]["name"] == job.name)
-    except (OSError, KeyError, TypeError):
-        return False
+    if found is None:
+        empty = paper.is_file() and not paper.stat().st_size
+        return "it was cut off" if empty and not job.target.exists() else ""
+    if not job.target.exists() or not faces.is_file():
+        return "it was cut off"
+    if found.get("binding") != binding:
+        return "it was made with other settings, models or another version"
+    if found["input"]["name"] != job.name or not _same(found["input"], job.source):
+        return "it was made of another input"
+    if not _same(found["output"], job.target):
+        return "it is not what was written"
+    if not _same(found["evidence"], faces):
+        return f"{faces.name} is not what was written"
+    return None
+
+
+def _same(known: dict[str, Any], path: Path) -> bool:
+    return (known["bytes"] == size_of(path)
+            and known["sha256"] == fingerprint(path)["sha256"])

@@ -4,53 +4,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deid_ros.errors import MediaError
+from deid_ros.media.search import (
+    BAG_SUFFIXES,
+    IMAGE_SUFFIXES,
+    SUFFIXES,
+    VIDEO_SUFFIXES,
+    check_bag_folder,
+    kind_of,
+    search,
+)
 from deid_ros.media.whole import exists_already, is_bag_folder
 
 __all__ = ["BAG_SUFFIXES", "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Job", "Plan", "beside", "plan"]
-
-#: What is looked for in folders, by the end of a name in lower case.
-IMAGE_SUFFIXES = frozenset((
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".pjpeg", ".pjp", ".png", ".webp", ".bmp",
-    ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".gif", ".mpo", ".jp2", ".heic", ".heif", ".avif"))
-VIDEO_SUFFIXES = frozenset((
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
-    ".wmv", ".flv", ".ogv", ".3gp", ".mjpeg", ".mjpg"))
-BAG_SUFFIXES = frozenset((".bag", ".mcap", ".db3"))
-_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | BAG_SUFFIXES
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One input and its output.
 
     ``name``: the input relative to what was asked for, with forward slashes; the
-    same wherever the input lies, so that draws seeded with it can be repeated.
+    same wherever the input lies, so that draws seeded with it can be repeated;
+    ``overwrite``: whether the output is one of an earlier run, to be made anew.
     """
 
     source: Path
     target: Path
     name: str
+    overwrite: bool = False
 
     @property
     def is_bag(self) -> bool:
         """Whether the input is a rosbag: a folder, or a file that ends as one."""
         return self.source.is_dir() or kind_of(self.source) in BAG_SUFFIXES
-
-
-def kind_of(path: Path) -> str:
-    """The suffix that tells what a file is, in lower case.
-
-    A packed bag (``.db3.zstd``, ``.mcap.zstd``) and one whose recorder died
-    (``.bag.active``) are bags too.
-    """
-    suffix = path.suffix.lower()
-    inner = Path(path.stem).suffix.lower()
-    packed = suffix == ".zstd" and inner in (".db3", ".mcap")
-    return inner if packed or (suffix == ".active" and inner == ".bag") else suffix
 
 
 def finished_name(name: str) -> str:
@@ -67,16 +55,19 @@ def beside(target: Path) -> tuple[Path, Path]:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The jobs in order; inputs that cannot be done, a sentence each; files of other
-    kinds in the folders, which are left out; jobs that were done before."""
+    kinds in the folders, which are left out; jobs that were done before; why outputs are
+    made anew, a sentence each."""
 
     jobs: list[Job]
     refused: list[str]
     left_out: list[Path]
     done: list[Job] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
 
 
 def plan(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = False,
-         is_done: Callable[[Job], bool] | None = None) -> Plan:
+         is_done: Callable[[Job], bool] | None = None,
+         stale: Callable[[Job], str] | None = None) -> Plan:
     """Give every input its output: ``IN/a/b.jpg`` becomes ``OUT/a/b.jpg``.
 
     An input that is one file may name its output file: ``OUT`` then ends as a
@@ -89,13 +80,15 @@ def plan(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = Fal
         out: the folder for the outputs.
         overwrite: whether outputs may exist already.
         is_done: tells whether an output that exists is that of this job, whole.
+        stale: tells why an output of an earlier run must be made anew, or '' if it is
+            none of such a run.
 
     Raises:
         MediaError: ``out`` is a file where a folder is needed.
     """
     out = Path(out)
     single = (len(inputs) == 1 and Path(inputs[0]).is_file() and not out.is_dir()
-              and out.suffix.lower() in _SUFFIXES)
+              and out.suffix.lower() in SUFFIXES)
     if out.exists() and not out.is_dir() and not single:
         raise MediaError(f"{out} is a file; give a folder for the outputs with -o.")
     jobs: list[Job] = []
@@ -104,20 +97,24 @@ def plan(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = Fal
     for item in map(Path, inputs):
         try:
             if item.is_dir() and not is_bag_folder(item):
-                found = list(_search(item, out, left_out))
-                if not found:
+                before = len(refused)
+                found = list(search(item, out, left_out, refused))
+                if not found and len(refused) == before:
                     raise MediaError(f"The folder {item} holds no picture, video or rosbag; "
                                      "give another one.")
                 jobs += [Job(path, out / finished_name(str(path.relative_to(item))),
                              path.relative_to(item).as_posix()) for path in found]
             else:
                 _check(item)
+                if item.is_dir():
+                    check_bag_folder(item, left_out, refused)
                 name = item.name or item.resolve().name
                 jobs.append(Job(item, out if single else out / finished_name(name), name))
         except MediaError as error:
             refused.append(str(error))
-    done: list[Job] = []
-    return Plan(list(_distinct(jobs, refused, overwrite, is_done, done)), refused, left_out, done)
+    planned = Plan([], refused, left_out)
+    planned.jobs.extend(_distinct(jobs, planned, overwrite, is_done, stale))
+    return planned
 
 
 def _check(path: Path) -> None:
@@ -128,30 +125,11 @@ def _check(path: Path) -> None:
                          "rosbag or a folder.")
 
 
-def _search(folder: Path, out: Path, left_out: list[Path]) -> Iterator[Path]:
-    """The media files below a folder in a stable order; none of the outputs."""
-    outputs = out.resolve()
-    for root, folders, names in os.walk(folder):
-        here = Path(root)
-        below = sorted(name for name in folders if not name.startswith(".")
-                       and (here / name).resolve() != outputs)
-        bags = [name for name in below if is_bag_folder(here / name)]
-        folders[:] = [name for name in below if name not in bags]
-        yield from (here / name for name in bags)
-        for name in sorted(names):
-            path = here / name
-            if name.startswith("."):
-                continue
-            if kind_of(path) in _SUFFIXES:
-                yield path
-            else:
-                left_out.append(path)
-
-
-def _distinct(jobs: Iterable[Job], refused: list[str], overwrite: bool,
-              is_done: Callable[[Job], bool] | None, done: list[Job]) -> Iterator[Job]:
+def _distinct(jobs: Iterable[Job], planned: Plan, overwrite: bool,
+              is_done: Callable[[Job], bool] | None,
+              stale: Callable[[Job], str] | None) -> Iterator[Job]:
     """Only jobs that write over no input, no other output and, unless told, no file."""
-    jobs = list(jobs)
+    jobs, refused = list(jobs), planned.refused
     sources = {job.source.resolve() for job in jobs}
     taken: dict[str, Path] = {}
     seen: set[Path] = set()
@@ -173,15 +151,18 @@ def _distinct(jobs: Iterable[Job], refused: list[str], overwrite: bool,
         elif other is not None:
             refused.append(f"{job.source} is left out: {other} has the same output "
                            f"{job.target}; process them into different folders.")
-        elif is_done is not None and job.target.exists() and is_done(job):
-            taken[key] = job.source
-            done.append(job)
-        elif job.target.exists() and not overwrite:
-            taken[key] = job.source
-            refused.append(exists_already(job.target))
         else:
             taken[key] = job.source
-            yield job
+            there = [path for path in (job.target, *beside(job.target)) if os.path.lexists(path)]
+            if there and is_done is not None and is_done(job):
+                planned.done.append(job)
+            elif there and stale is not None and (why := stale(job)):
+                planned.again.append(f"{job.target} is made anew: {why}.")
+                yield replace(job, overwrite=True)
+            elif there and not overwrite:
+                refused.append(exists_already(there[0]))
+            else:
+                yield job
 
 
 def _folders(paths: Iterable[Path]) -> set[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,33 +11,35 @@ import numpy as np
 
 from deid_ros.errors import DeidError, MediaError
 from deid_ros.media.batch import open_medium
-from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Job
+from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Job, beside
 from deid_ros.media.images import is_image
 from deid_ros.media.medium import Writing
 from deid_ros.media.whole import whole
 from deid_ros.pipeline import Pipeline
 
-__all__ = ["preview", "samples"]
+__all__ = ["check_place", "preview", "samples"]
 
 _WIDTH, _COLUMNS, _GAP = 400, 3, 6     # px, tiles, px
 
 
 def preview(jobs: Sequence[Job], pipeline: Pipeline, count: int, path: Path, *,
-            writing: Writing) -> tuple[int, list[str]]:
+            writing: Writing, overwrite: bool = False) -> tuple[int, list[str]]:
     """Write a contact sheet of frames, made anonymous, from all over the inputs.
 
     Every frame is taken for itself, so what a tracker adds is not on it.
 
     Args:
         count: frames on the sheet.
-        path: the picture to write, replaced if it exists.
+        path: the picture to write.
+        overwrite: whether it may exist already.
 
     Returns:
         The number of frames on it, and what went wrong.
 
     Raises:
-        MediaError: there is no frame to show.
+        MediaError: there is no frame to show, or no place for the sheet.
     """
+    check_place(path, jobs, overwrite=overwrite)
     tiles, problems = [], []
     chosen = _spread(list(jobs), count)
     for number, job in enumerate(chosen):
@@ -50,9 +53,23 @@ def preview(jobs: Sequence[Job], pipeline: Pipeline, count: int, path: Path, *,
             problems.append(str(error))
     if not tiles:
         raise MediaError("There is no frame for a preview." + "".join(f" {p}" for p in problems))
-    with whole(path, overwrite=True) as part:
+    with whole(path, overwrite=overwrite) as part:
         part.write_bytes(cv2.imencode(".png", _sheet(tiles))[1].tobytes())
     return len(tiles), problems
+
+
+def check_place(path: Path, jobs: Sequence[Job], *, overwrite: bool) -> None:
+    """See that a contact sheet takes nobody's place.
+
+    Raises:
+        MediaError: it would replace an input or an output, or, unless told, any file.
+    """
+    taken = {other.resolve() for job in jobs for other in (job.source, job.target)}
+    if path.resolve() in taken or any(map(os.path.lexists, beside(path))):
+        raise MediaError(f"The preview would take the place of {path}, an input or an output; "
+                         "choose another folder with -o.")
+    if os.path.lexists(path) and not overwrite:
+        raise MediaError(f"{path} exists already, not overwriting; remove it, or add --overwrite.")
 
 
 def samples(job: Job, count: int, beside: Path, writing: Writing) -> Iterator[np.ndarray]:

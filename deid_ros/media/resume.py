@@ -10,11 +10,12 @@ draw the same surrogates again.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from typing import Any
 from deid_ros.config import Config
 from deid_ros.errors import MediaError
 from deid_ros.media.evidence import settings_of
+from deid_ros.media.lifetime import Lock
 
 __all__ = ["STATE", "Run"]
 
 STATE = ".deid-run.json"
+_MOST = 65536       # bytes of it that are read
 
 
 class Run:
@@ -41,6 +44,7 @@ class Run:
         config: the settings with the key of this run.
         given: whether the user gave the key.
         resumed: whether a run was taken up.
+        lock: on the state file, while the run lasts; workers hold it too.
 
     Raises:
         MediaError: the run to be taken up had other settings; when it begins, another
@@ -50,7 +54,7 @@ class Run:
     def __init__(self, folder: Path, config: Config, *, how: Mapping[str, Any],
                  resume: bool) -> None:
         self._folder, self._path = folder, folder / STATE
-        self._file = -1
+        self.lock = Lock(-1)
         self.given = bool(config["matcher"]["key"])
         self.resumed = self._through = False
         known = settings_of(config)
@@ -67,9 +71,39 @@ class Run:
 
     def _read(self) -> bytes:
         try:
-            return self._path.read_bytes()
-        except OSError:
+            file = self._open(os.O_RDONLY)
+        except FileNotFoundError:
             return b""
+        except OSError as error:
+            raise MediaError(f"{self._path} cannot be read ({error.strerror or error}); remove "
+                             "it, or choose another folder with -o.") from None
+        with os.fdopen(file, "rb") as stream:
+            return stream.read(_MOST)
+
+    def _open(self, flags: int) -> int:
+        """The state file, which must be an ordinary file of this user's, and no link.
+
+        Raises:
+            OSError: it is missing, or cannot be opened.
+            MediaError: it is something else, or somebody else's.
+        """
+        # Without waiting: a FIFO would be waited for.
+        try:
+            file = os.open(self._path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
+                           0o600)
+        except OSError as error:
+            if error.errno not in (errno.ELOOP, errno.ENXIO):
+                raise
+            file = -1
+        found = os.fstat(file) if file >= 0 else None
+        if (found is None or not stat.S_ISREG(found.st_mode) or found.st_nlink > 1
+                or found.st_uid != os.geteuid()):
+            if file >= 0:
+                os.close(file)
+            raise MediaError(f"{self._path} is a link, no file, or somebody else's; the state of "
+                             "a run is not trusted to it: remove it, or choose another folder "
+                             "with -o.")
+        return file
 
     def _take_up(self) -> None:
         try:
@@ -89,24 +123,27 @@ class Run:
     def __enter__(self) -> Run:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            self.lock = Lock(self._open(os.O_RDWR | os.O_CREAT))
         except OSError as error:
             raise MediaError(f"{self._folder} cannot be written to ({error.strerror or error}); "
                              "choose another folder with -o.") from None
-        try:
-            # The system lets go of it when the process dies, however it dies.
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if self._read() != self._before:
-                raise OSError
-        except OSError:
-            os.close(self._file)
-            raise MediaError(f"Another run is writing to {self._folder}; wait for it, or choose "
-                             "another folder with -o.") from None
+        if not (self.lock.take() and self._is_ours() and self._read() == self._before):
+            os.close(self.lock.file)
+            raise MediaError(f"Another run is writing to {self._folder}, or a worker of one; wait "
+                             "for it, or choose another folder with -o.")
+        os.fchmod(self.lock.file, 0o600)
         if not self.resumed:
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, json.dumps(self._state).encode(), 0)
-            os.fsync(self._file)
+            os.ftruncate(self.lock.file, 0)
+            os.pwrite(self.lock.file, json.dumps(self._state).encode(), 0)
+            os.fsync(self.lock.file)
         return self
+
+    def _is_ours(self) -> bool:
+        """Whether the locked file is still the one of that name."""
+        try:
+            return os.path.samestat(os.fstat(self.lock.file), os.lstat(self._path))
+        except OSError:
+            return False
 
     def through(self) -> None:
         """Everything was tried: nothing is left to take up."""
@@ -116,4 +153,4 @@ class Run:
         if self._through:
             with contextlib.suppress(OSError):
                 self._path.unlink()
-        os.close(self._file)
+        os.close(self.lock.file)

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,9 @@ __all__ = ["exists_already", "hidden", "is_bag_folder", "sweep", "whole", "whole
 #: What unfinished outputs end with; their names begin with a dot besides.
 PART = ".part"
 _PART = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
+_STORAGE = re.compile(r".+\.(db3|mcap)(\.zstd)?")
+_ABOUT = re.compile(rb"""^\s*["']?rosbag2_bagfile_information["']?\s*:""", re.MULTILINE)
+_MOST = 1 << 20     # bytes of metadata.yaml that are searched for what it is
 
 
 def exists_already(target: Path) -> str:
@@ -31,8 +35,21 @@ def exists_already(target: Path) -> str:
 
 
 def is_bag_folder(path: Path) -> bool:
-    """Whether a path is the folder of a rosbag2."""
-    return (path / "metadata.yaml").is_file()
+    """Whether a path is the folder of a rosbag2.
+
+    Its ``metadata.yaml`` says so, or, where that is damaged, the bag files beside it: data
+    sets have files of that name too.
+    """
+    about = path / "metadata.yaml"
+    try:
+        if not about.is_file():
+            return False
+        if any(_STORAGE.fullmatch(file.name) for file in path.iterdir()):
+            return True
+        with open(about, "rb") as stream:
+            return _ABOUT.search(stream.read(_MOST)) is not None
+    except OSError:
+        return False
 
 
 def hidden(target: Path) -> Path:
@@ -61,8 +78,8 @@ def whole_set(target: Path, beside: Sequence[Path] = (), *, overwrite: bool = Fa
     """Paths to write to, for ``target`` and what belongs to it, that appear together.
 
     Args:
-        beside: files that get their names before ``target`` does, last one first; old
-            ones are replaced.
+        beside: files that get their names before ``target`` does, last one first.
+        overwrite: whether old ones of all of them may be replaced.
         folder: ``target`` becomes a folder.
 
     Yields:
@@ -95,29 +112,47 @@ def whole_set(target: Path, beside: Sequence[Path] = (), *, overwrite: bool = Fa
 
 def _sync(part: Path) -> None:
     for path in [*part.rglob("*"), part] if part.is_dir() else [part]:
-        if path.is_file():
+        if stat.S_ISREG(path.lstat().st_mode):
             with open(path, "rb") as stream:
                 os.fsync(stream.fileno())
 
 
 def _publish(parts: list[Path], targets: list[Path], overwrite: bool) -> None:
-    target = targets[0]
-    if target.exists():
-        if not overwrite:
-            raise MediaError(exists_already(target))
-        if len(targets) > 1:
-            # Old evidence must not stand beside the new output, nor the other way round.
-            for path in reversed(targets[1:]):
-                path.unlink(missing_ok=True)
+    target, evidence = targets[0], targets[1:]
+    existing = [path for path in targets if os.path.lexists(path)]
+    if existing and not overwrite:
+        raise MediaError(exists_already(existing[0]))
+    if existing and evidence:
+        # Old evidence must not stand beside the new output, nor the other way round.
+        try:
             _clear(target)
-    for part, path in zip(reversed(parts[1:]), reversed(targets[1:]), strict=True):
-        os.replace(part, path)
+            for path in evidence:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise MediaError(f"{error.filename} cannot be replaced ({error.strerror or error}); "
+                             "remove it, or choose another folder with -o.") from None
+    made: list[Path] = []
     try:
+        for part, path in zip(reversed(parts[1:]), reversed(evidence), strict=True):
+            _claim(path)
+            made.append(path)
+            os.replace(part, path)
         _rename(parts[0], target, overwrite)
     except MediaError:
-        for path in targets[1:]:
+        for path in made:
             path.unlink(missing_ok=True)
         raise
+
+
+def _claim(path: Path) -> None:
+    """Make an empty file, unless there is one."""
+    try:
+        path.open("xb").close()
+    except FileExistsError:
+        raise MediaError(exists_already(path)) from None
+    except OSError as error:
+        raise MediaError(f"{path} cannot be written ({error.strerror or error}); choose another "
+                         "folder with -o.") from None
 
 
 def _rename(part: Path, target: Path, overwrite: bool) -> None:
@@ -144,10 +179,13 @@ def _rename(part: Path, target: Path, overwrite: bool) -> None:
 
 def _clear(target: Path) -> None:
     """Remove an old output; of folders only bags."""
-    if not target.is_dir():
-        target.unlink()
+    if target.is_symlink() or not target.is_dir():
+        target.unlink(missing_ok=True)
     elif is_bag_folder(target):
-        shutil.rmtree(target)
+        # At once, as far as its name goes.
+        gone = hidden(target)
+        os.rename(target, gone)
+        shutil.rmtree(gone)
     else:
         raise MediaError(f"{target} is a folder and no rosbag, it is not overwritten; choose "
                          "another folder with -o.")

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import queue
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
 
 from deid_ros.config import Config
 from deid_ros.errors import DeidError
 from deid_ros.media.batch import Batch
-from deid_ros.media.files import Job
+from deid_ros.media.files import Job, beside
+from deid_ros.media.lifetime import Lock, die_with_parent
 from deid_ros.media.medium import Writing
 from deid_ros.media.outcome import Outcome
+from deid_ros.media.whole import sweep
 from deid_ros.pipeline import Pipeline
 
 __all__ = ["Event", "Work", "run_jobs"]
@@ -36,6 +39,10 @@ class Event:
     def ended(self) -> bool:
         """Whether nothing more will be heard of it."""
         return self.outcome is not None or bool(self.error)
+
+
+#: What a worker says when it is there: it has ended no job of anybody's.
+_READY = Event(-1, error="ready")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +72,21 @@ class Work:
             from deid_ros.media.consent import Consent
             pipeline.consent = Consent.of_folder(self.consenting, pipeline)
         return Batch(pipeline, writing=self.writing, overwrite=self.overwrite, limit=self.limit,
-                     key_given=self.key_given)
+                     key_given=self.key_given, consenting=self.consenting)
 
 
 def run_jobs(jobs: Sequence[Job], work: Work, tell: Callable[[Event], None], *, workers: int,
-             batch: Batch | None = None) -> None:
+             batch: Batch | None = None, lock: Lock | None = None) -> None:
     """Process inputs; one that fails does not stop the rest.
 
     Args:
         tell: is called, in this thread, with what happens.
         workers: processes; with 1 it is this one.
         batch: one that is ready, for this process.
+        lock: what workers hold as long as they live.
     """
     if workers > 1 and len(jobs) > 1:
-        _together(jobs, work, tell, min(workers, len(jobs)))
+        _together(jobs, work, tell, min(workers, len(jobs)), lock)
         return
     batch = batch or work.batch()
     for number, job in enumerate(jobs):
@@ -102,65 +110,97 @@ def _process(number: int, job: Job, batch: Batch, tell: Callable[[Event], None])
 
 
 def _together(jobs: Sequence[Job], work: Work, tell: Callable[[Event], None],
-              count: int) -> None:
-    # Not forked: the models' threads would not survive it.
-    context = multiprocessing.get_context("spawn")
-    tasks, events = context.Queue(), context.Queue()
-    for item in [*enumerate(jobs), *[None] * count]:
-        tasks.put(item)
-    processes = [context.Process(target=_serve, args=(work, count, tasks, events), daemon=True)
-                 for _ in range(count)]
-    busy: dict[int, int] = {}           # process -> job
-    left = set(range(len(jobs)))
+              count: int, lock: Lock | None) -> None:
+    waiting = deque(enumerate(jobs))
+    workers: dict[Connection, _Worker] = {}
     try:
-        for process in processes:
-            process.start()
-        while left:
-            try:
-                pid, event = events.get(timeout=0.5)
-            except queue.Empty:
-                for event in _dead(processes, busy, jobs, left):
-                    left.discard(event.job)
+        for _ in range(count):
+            worker = _Worker(work, count, lock)
+            workers[worker.pipe] = worker
+        while workers:
+            for pipe in wait(list(workers)):
+                worker = workers[pipe]
+                event = worker.hear()
+                if event is None:
+                    del workers[pipe]
+                    _bury(worker, jobs, tell)
+                    continue
+                if event.job >= 0:
                     tell(event)
-                continue
-            busy[pid] = event.job
-            if event.ended:
-                left.discard(event.job)
-                busy.pop(pid, None)
-            tell(event)
+                if event.ended:
+                    worker.give(waiting.popleft() if waiting else None)
+        for number, job in waiting:
+            tell(Event(number, error=f"{job.source} was not begun: no worker is left."))
     finally:
-        for process in processes:
-            if process.is_alive() and left:
-                process.terminate()
-            process.join(10)
+        for worker in workers.values():
+            worker.end()
 
 
-def _dead(processes: Sequence[Any], busy: dict[int, int], jobs: Sequence[Job],
-          left: set[int]) -> list[Event]:
-    """The jobs that nobody will finish: their worker died, or all have."""
-    found = []
-    for process in processes:
-        if process.exitcode and process.pid in busy:
-            job = busy.pop(process.pid)
-            found.append(Event(job, error=f"{jobs[job].source}: its process ended with "
-                                          f"{process.exitcode}; there may be too little memory "
-                                          "for so many --workers."))
-    if not any(process.is_alive() for process in processes):
-        ended = {event.job for event in found}
-        found += [Event(job, error=f"{jobs[job].source} was not begun: no worker is left.")
-                  for job in sorted(left - ended)]
-    return found
+def _bury(worker: _Worker, jobs: Sequence[Job], tell: Callable[[Event], None]) -> None:
+    """A worker has ended: nothing is left of the job that it had."""
+    worker.end()
+    if worker.job is not None:
+        job = jobs[worker.job]
+        sweep((job.target, *beside(job.target)))
+        tell(Event(worker.job, error=f"{job.source}: its process ended with "
+                                     f"{worker.process.exitcode}; there may be too little memory "
+                                     "for so many --workers."))
 
 
-def _serve(work: Work, count: int, tasks: Any, events: Any) -> None:
+class _Worker:
+    """A process that is given one job after another through a pipe of its own.
+
+    Workers share nothing: one that is killed cannot leave a lock behind that the others
+    wait for.
+    """
+
+    def __init__(self, work: Work, count: int, lock: Lock | None) -> None:
+        # Not forked: the models' threads would not survive it.
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.job: int | None = None
+        self.process = context.Process(target=_serve, daemon=True,
+                                       args=(work, count, theirs, os.getpid(), lock))
+        self.process.start()
+        theirs.close()
+
+    def give(self, task: tuple[int, Job] | None) -> None:
+        """Give it a job; None: there is no other."""
+        self.job = task and task[0]
+        with suppress(OSError):  # it has ended, which is heard next
+            self.pipe.send(task)
+
+    def hear(self) -> Event | None:
+        """What it says; None when it has ended."""
+        try:
+            event: Event = self.pipe.recv()
+        except (EOFError, OSError):
+            return None
+        return event
+
+    def end(self) -> None:
+        """See that it is gone."""
+        if self.job is not None and self.process.is_alive():
+            self.process.terminate()
+        self.pipe.close()
+        self.process.join(10)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def _serve(work: Work, count: int, pipe: Connection, parent: int, lock: Lock | None) -> None:
+    del lock  # held as long as this process lives
+    die_with_parent(parent)
     import cv2
 
     cv2.setNumThreads(max(len(os.sched_getaffinity(0)) // count, 1))
     batch = None
     try:
-        while (task := tasks.get()) is not None:
+        pipe.send(_READY)
+        while (task := pipe.recv()) is not None:
             if batch is None:
                 batch = work.batch()
-            _process(*task, batch, lambda event: events.put((os.getpid(), event)))
-    except KeyboardInterrupt:
-        pass  # the parent has heard it too
+            _process(*task, batch, pipe.send)
+    except (KeyboardInterrupt, EOFError, OSError):
+        pass  # the parent has heard it too, or is gone

@@ -35,6 +35,8 @@ from deid_ros.errors import ConfigError, DeidError
 from deid_ros.parameters import PARAMETERS
 from deid_ros.parameters import Parameter as Entry
 from deid_ros.ros.health import Health
+from deid_ros.ros.searcher import session_of
+from deid_ros.ros.tables import searcher_of
 
 __all__ = ["StageNode"]
 
@@ -66,6 +68,8 @@ class StageNode(Node):
         namespace: as for ``rclpy.node.Node``.
         context: as for ``rclpy.node.Node``.
         overrides: parameter -> value, before those of a parameter file.
+        session: token of the pipeline that the node belongs to; None: that of the
+            environment.
 
     ``options`` holds the checked parameters, ``health`` the counters.
 
@@ -80,13 +84,15 @@ class StageNode(Node):
 
     def __init__(self, *, name: str | None = None, namespace: str | None = None,
                  context: Context | None = None,
-                 overrides: Mapping[str, Any] | None = None) -> None:
+                 overrides: Mapping[str, Any] | None = None,
+                 session: str | None = None) -> None:
         super().__init__(
             name or self.NODE, namespace=namespace, context=context,
             parameter_overrides=[Parameter(key, value=value)
                                  for key, value in (overrides or {}).items()])
         self.steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.health = Health()
+        self.session = session_of(self.get_namespace(), session)
         self.options = self._declare()
         self._complained: dict[str, float] = {}
         self._reported = time.monotonic()
@@ -99,6 +105,12 @@ class StageNode(Node):
         options = {}
         for key, value in defaults()[self.NODE].items():
             entry = PARAMETERS[self.NODE][key]
+            if entry.secret:
+                # Declared empty: what a parameter holds, everybody in the domain may read.
+                given = self._parameter_overrides.pop(key, None)
+                options[key] = check(self.NODE, key, value if given is None else given.value)
+                self.declare_parameter(key, "", descriptor_of(entry), ignore_override=True)
+                continue
             try:
                 came = self.declare_parameter(key, value, descriptor_of(entry)).value
             except ParameterException as error:
@@ -127,6 +139,17 @@ class StageNode(Node):
             self.get_logger().info("now " + ", ".join(f"{name} is {new[name]}"
                                                       for name in sorted(changed)))
         return SetParametersResult(successful=True)
+
+    def is_ours(self, msg: Any) -> bool:
+        """Whether a table or a stack is of the pipeline that this node belongs to.
+
+        A node that was started by hand, without a token, works for every pipeline that it
+        hears; the replacer alone decides which table a frame leaves with.
+        """
+        ours = not any(self.session) or searcher_of(msg).session == self.session
+        if not ours:
+            self.health.count("ignored.foreign")
+        return ours
 
     def adopt(self, options: Mapping[str, Any], changed: set[str]) -> None:
         """Work with other parameters from now on; called with values that are in range.

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from deid_ros.ros import codec, compressed
+from deid_ros.errors import ConfigError
+from deid_ros.ros import codec, compressed, topics
 from deid_ros.ros.codec import FrameTag, stamp_ns
 
-__all__ = ["CameraFrame", "CameraInfos", "Output", "info_topic"]
+__all__ = ["CameraFrame", "CameraInfos", "Output", "check_outputs", "info_topic"]
 
 
 @dataclass(frozen=True)
@@ -115,3 +116,20 @@ class CameraInfos:
         store.move_to_end(stamp)
         while len(store) > self._capacity:
             store.popitem(last=False)
+
+
+def check_outputs(node: Any, image_topic: str) -> None:
+    """See that nothing that leaves is put where the camera's images are.
+
+    Raises:
+        ConfigError: an output has been renamed to an input.
+    """
+    base = image_topic.removesuffix("/compressed")
+    inputs = {node.resolve_topic_name(name)
+              for name in (base, f"{base}/compressed", info_topic(image_topic))}
+    for output in topics.PUBLIC:
+        name = node.resolve_topic_name(output)
+        if name in inputs:
+            raise ConfigError(f"The output {output} would be published as {name}, which is the "
+                              "camera's; raw and covered images would be mixed: rename it to "
+                              "another topic.")

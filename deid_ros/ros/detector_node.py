@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from deid_ros.ros.camera import CameraFrame
 from deid_ros.ros.codec import stamp_ns
 from deid_ros.ros.qos import CameraSubscription, keep_last, latched
 from deid_ros.ros.runtime import run_node
+from deid_ros.ros.searcher import Searcher
 from deid_ros.ros.tables import from_matches, to_stack, to_table
 
 __all__ = ["DetectorNode", "main"]
@@ -49,6 +51,7 @@ class DetectorNode(StageNode):
         self._finder = finder or self._create()
         self._faces = self.output(PointCloud2, topics.FACES, keep_last(8))
         self._chips = self.output(Image, topics.CHIPS, keep_last(8))
+        self._process = os.urandom(8)
         self._unanswered: dict[int, float] = {}
         self._base = self._highest = 0
         self._matchers: set[tuple[int, ...]] = set()
@@ -75,9 +78,10 @@ class DetectorNode(StageNode):
         camera = CameraFrame(msg)
         found = self._finder.find(camera.bgr(), stamp_ns=stamp_ns(msg.header))
         faces = self._numbered(found.faces)
-        self._faces.publish(to_table(faces, msg.header, camera.tag))
+        searcher = Searcher.of(self.options, session=self.session, process=self._process)
+        self._faces.publish(to_table(faces, msg.header, camera.tag, searcher))
         if len(found.chips):
-            self._chips.publish(to_stack(found.chips, msg.header, camera.tag))
+            self._chips.publish(to_stack(found.chips, msg.header, camera.tag, searcher))
         self._remember(faces)
         self.health.count("out")
         self.health.count("faces", len(faces))
@@ -99,6 +103,8 @@ class DetectorNode(StageNode):
             self._unanswered.setdefault(int(track), now)
 
     def _on_matches(self, msg: PointCloud2) -> None:
+        if not self.is_ours(msg):
+            return
         tracks = from_matches(msg)["track_id"]
         if not len(tracks):  # the matcher gives everybody another surrogate
             self._renew()

@@ -13,7 +13,7 @@ from deid_ros.ros import topics
 from deid_ros.ros.base import StageNode
 from deid_ros.ros.qos import keep_last, latched
 from deid_ros.ros.runtime import run_node
-from deid_ros.ros.tables import from_faces, from_matches, to_stack
+from deid_ros.ros.tables import from_faces, from_matches, searcher_of, to_stack
 
 __all__ = ["GeneratorNode", "main"]
 
@@ -47,11 +47,15 @@ class GeneratorNode(StageNode):
         return generator
 
     def _on_matches(self, msg: PointCloud2) -> None:
+        if not self.is_ours(msg):
+            return
         matches = from_matches(msg)
         self._generator.learn(matches)
         self.health.count("matches", len(matches))
 
     def _on_faces(self, msg: PointCloud2) -> None:
+        if not self.is_ours(msg):
+            return
         began = time.monotonic()
         faces, tag = from_faces(msg)
         self.health.count("in")
@@ -62,7 +66,7 @@ class GeneratorNode(StageNode):
         except Exception as error:
             self.failed("generate", error)
             pictures = np.zeros((len(faces), 1, 1, 4), np.uint8)
-        self._surrogates.publish(to_stack(pictures, msg.header, tag))
+        self._surrogates.publish(to_stack(pictures, msg.header, tag, searcher_of(msg)))
         self.health.count("out")
         self.health.time("work", time.monotonic() - began)
 

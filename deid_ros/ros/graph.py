@@ -5,6 +5,7 @@ Generator and replacer share one.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from deid_ros.ros.matcher_node import MatcherNode
 from deid_ros.ros.recorder_node import RecorderNode
 from deid_ros.ros.replacer_node import ReplacerNode
 from deid_ros.ros.runtime import Runner
+from deid_ros.ros.searcher import Searcher
 from deid_ros.ros.video_source_node import VideoSourceNode
 
 __all__ = ["NODES", "STAGES", "Graph", "listeners", "stages_of"]
@@ -73,6 +75,7 @@ class Graph:
                  frames: Iterator[np.ndarray] | None = None,
                  cores: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.runners: dict[str, Runner] = {}
+        session = secrets.token_hex(16)
         names = [*(["recorder"] if record else []), *reversed(stages_of(config)),
                  *(["video_source"] if source or frames is not None else [])]
         for name in names:
@@ -80,9 +83,11 @@ class Graph:
             if name == "video_source":
                 more.setdefault("listeners", listeners(config, record=record))
                 more.setdefault("source", frames)
+            if name == "replacer":
+                more.setdefault("told", Searcher.of(config["detector"]))
             try:
                 node = NODES[name](context=context, namespace=namespace or None,
-                                   overrides=config[name], **more)
+                                   overrides=config[name], session=session, **more)
             except BaseException:
                 self.stop()
                 raise

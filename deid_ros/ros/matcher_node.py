@@ -16,11 +16,12 @@ from deid_ros.errors import ConfigError, FrameError
 from deid_ros.faces import CHIP_NONE, match_dtype
 from deid_ros.ros import topics
 from deid_ros.ros.base import StageNode
-from deid_ros.ros.codec import stamp_ns
+from deid_ros.ros.codec import FrameTag, stamp_ns
 from deid_ros.ros.joiner import Joiner
 from deid_ros.ros.qos import keep_last, latched
 from deid_ros.ros.runtime import run_node
-from deid_ros.ros.tables import from_faces, from_stack, to_table
+from deid_ros.ros.searcher import Searcher
+from deid_ros.ros.tables import from_faces, from_stack, searcher_of, to_table
 
 __all__ = ["MatcherNode", "main"]
 
@@ -86,10 +87,17 @@ class MatcherNode(StageNode):
     def _announce(self) -> None:
         """A table without rows asks the detector for everybody's chip."""
         self.health.count("renewed")
-        self._matches.publish(to_table(
-            np.zeros(0, match_dtype(1)), Header(stamp=self.get_clock().now().to_msg())))
+        self._publish(np.zeros(0, match_dtype(1)),
+                      Header(stamp=self.get_clock().now().to_msg()), self.session)
+
+    def _publish(self, matches: np.ndarray, header: Header, session: bytes) -> None:
+        """Matches are of tracks, not of a frame: their tag is empty."""
+        self._matches.publish(to_table(matches, header, FrameTag(0, 0, 0),
+                                       Searcher(session=session)))
 
     def _on_faces(self, msg: PointCloud2) -> None:
+        if not self.is_ours(msg):
+            return
         faces, tag = from_faces(msg)
         if (faces["chip"] != CHIP_NONE).any():
             self._join("faces", (stamp_ns(msg.header), tag), faces, msg)
@@ -97,6 +105,8 @@ class MatcherNode(StageNode):
             self._call(np.zeros(0, np.int32), np.zeros((0, 0), np.float32), faces)
 
     def _on_chips(self, msg: Image) -> None:
+        if not self.is_ours(msg):
+            return
         chips, tag = from_stack(msg, 3)
         self._join("chips", (stamp_ns(msg.header), tag), chips, msg)
 
@@ -117,7 +127,7 @@ class MatcherNode(StageNode):
             raise FrameError(f"A face table points to the chips {rows['chip'].tolist()}, but "
                              f"{len(chips)} came; all nodes must run the same version of deid_ros.")
         matches = self._call(rows["track_id"], self._extractor.embed(chips), faces)
-        self._matches.publish(to_table(matches, msg.header))
+        self._publish(matches, msg.header, searcher_of(msg).session)
         self.health.count("out")
         self.health.count("matches", len(matches))
         self.health.time("work", time.monotonic() - began)

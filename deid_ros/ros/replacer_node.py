@@ -16,14 +16,15 @@ from visualization_msgs.msg import ImageMarker
 from deid_ros.release import covered_for_sure
 from deid_ros.ros import topics
 from deid_ros.ros.base import StageNode
-from deid_ros.ros.camera import CameraFrame, CameraInfos, info_topic
+from deid_ros.ros.camera import CameraFrame, CameraInfos, check_outputs, info_topic
 from deid_ros.ros.codec import stamp_ns
 from deid_ros.ros.markers import outlines
 from deid_ros.ros.pause import Pause
 from deid_ros.ros.qos import OUTPUT, CameraSubscription, keep_last
 from deid_ros.ros.release import Decision, ReleaseQueue
 from deid_ros.ros.runtime import run_node
-from deid_ros.ros.tables import from_faces, from_stack
+from deid_ros.ros.searcher import Searcher, Trust
+from deid_ros.ros.tables import from_faces, from_stack, searcher_of
 
 __all__ = ["ReplacerNode", "main"]
 
@@ -34,20 +35,23 @@ _TICK_S = 0.005
 class ReplacerNode(StageNode):
     """Camera image, face table and surrogates in; the covered image out.
 
-    A frame leaves only with the face table of exactly that frame (stamp, size and
-    CRC-32 of its bytes) and with every row of the table covered; ``ros.release``
-    holds the rules, ``release.last_look`` looks at the result.
+    A frame leaves only with the table of exactly that frame (stamp, size, CRC-32) of its
+    own detector, every row covered; see ``ros.searcher``, ``ros.release``, ``last_look``.
 
     Args:
         replacer: anything with ``apply`` of ``replacer.Replacer``; by default as
             the parameters say.
+        told: see ``searcher.Trust``.
         options: as for ``StageNode``.
     """
 
     NODE = "replacer"
 
-    def __init__(self, *, replacer: Any = None, **options: Any) -> None:
+    def __init__(self, *, replacer: Any = None, told: Searcher | None = None,
+                 **options: Any) -> None:
         super().__init__(**options)
+        check_outputs(self, self.options["image_topic"])
+        self._trust = Trust(self.session, told, self.get_logger().warning)
         from deid_ros.replacer import Replacer
         settings = self.options
         self._replacer = replacer or Replacer(replace=settings["replace"],
@@ -106,11 +110,16 @@ class ReplacerNode(StageNode):
         self._pump()
 
     def _on_faces(self, msg: PointCloud2) -> None:
+        if cause := self._trust.refusal(searcher_of(msg), time.monotonic()):
+            self.health.count(f"ignored.{cause}")
+            return
         faces, tag = from_faces(msg)
         self._queue.put_table((stamp_ns(msg.header), tag), faces, time.monotonic())
         self._pump()
 
     def _on_surrogates(self, msg: Image) -> None:
+        if not self.is_ours(msg):
+            return
         pictures, tag = from_stack(msg, 4)
         self._queue.put_surrogates((stamp_ns(msg.header), tag), pictures, time.monotonic())
         self._pump()

@@ -13,6 +13,7 @@ from deid_ros.config import Config
 from deid_ros.errors import DeidError
 from deid_ros.ros.graph import Graph, stages_of
 from deid_ros.ros.runtime import Runner, ros_context, stop_signals
+from deid_ros.ros.searcher import SEARCH_VARIABLE, words_of
 from deid_ros.ros.summary import Summary
 from deid_ros.ros.supervisor import Monitor, Supervisor, children, parameter_file
 
@@ -85,7 +86,7 @@ def run_processes(run: Run) -> Summary:
              *(["video_source"] if run.source else [])]
     with (stop_signals() as stop, parameter_file(run.config) as file,
           ros_context(network=run.network, domain_id=run.domain_id) as context):
-        environment = dict(os.environ)
+        environment = {**os.environ, SEARCH_VARIABLE: words_of(run.config["detector"])}
         if run.domain_id is not None:
             environment["ROS_DOMAIN_ID"] = str(run.domain_id)
         supervisor = Supervisor(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from rclpy.node import Node
 from deid_ros.config import Config
 from deid_ros.ros.pause import RUN_VARIABLE
 from deid_ros.ros.runtime import PARENT_VARIABLE
+from deid_ros.ros.searcher import SESSION_VARIABLE
 
 __all__ = ["Child", "Monitor", "Supervisor", "children", "parameter_file"]
 
@@ -85,12 +87,14 @@ def children(config_file: Path, names: Sequence[str], *, namespace: str = "",
 class Supervisor:
     """Runs processes until ``stop``; what dies is started again.
 
-    ``refused`` is the name of a process that does not accept its parameters.
+    ``refused`` is the name of a process that does not accept its parameters;
+    ``session`` what all of them know each other by.
     """
 
     processes: list[Child]
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     refused: str = ""
+    session: str = field(default_factory=lambda: secrets.token_hex(16))
 
     def start(self) -> None:
         """Start all of them."""
@@ -103,7 +107,7 @@ class Supervisor:
         child.process = subprocess.Popen(
             child.command, start_new_session=True,
             env={**self.environment, PARENT_VARIABLE: str(os.getpid()),
-                 RUN_VARIABLE: str(os.getpid())})
+                 RUN_VARIABLE: str(os.getpid()), SESSION_VARIABLE: self.session})
         child.started = time.monotonic()
 
     def child(self, name: str) -> Child:

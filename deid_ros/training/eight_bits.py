@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from deid_ros.errors import TrainingError
+from deid_ros.resources import onnx_runtime
 
 __all__ = ["eight_bits"]
 
@@ -42,7 +43,7 @@ def eight_bits(model: bytes, path: Path, images: Sequence[np.ndarray]) -> None:
     except ImportError as error:
         raise TrainingError(f"Quantising needs the package onnx ({error}); bring it with: "
                             "pip install 'deid_ros[train]'") from None
-    import onnxruntime
+    onnxruntime = onnx_runtime()
     from onnxruntime import quantization
 
     with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from deid_ros.errors import TrainingError
+from deid_ros.resources import onnx_runtime
 
 __all__ = ["export_generator"]
 
@@ -32,8 +33,7 @@ def export_generator(model: Any, path: Path, *, tolerance: float = 0.02) -> None
         TrainingError: the exported network differs from the trained one, or TensorFlow
             cannot convert it.
     """
-    import onnxruntime
-
+    onnxruntime = onnx_runtime()
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         draft = Path(folder) / path.name
         rng = np.random.default_rng(0)

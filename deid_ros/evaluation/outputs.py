@@ -1,0 +1,195 @@
+"""Finished outputs as they lie on the disk: frames, evidence, files without any."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from deid_ros.errors import EvaluationError, FrameError, MediaError
+from deid_ros.media.evidence import fingerprint
+from deid_ros.media.files import BAG_SUFFIXES, IMAGE_SUFFIXES, beside
+from deid_ros.media.resume import STATE
+from deid_ros.media.search import kind_of
+
+__all__ = ["Lines", "compare_sums", "frames_of", "outputs_of", "strays", "topics_of"]
+
+_END = ".manifest.json"
+
+
+def outputs_of(path: Path) -> list[Path]:
+    """The outputs at or below a path, by their manifests.
+
+    Raises:
+        EvaluationError: there is none.
+    """
+    if path.with_name(path.name + _END).is_file():
+        return [path]
+    found = sorted(Path(str(each).removesuffix(_END)) for each in path.rglob("*" + _END)
+                   if path.is_dir())
+    if not found:
+        raise EvaluationError(f"At {path} is no output with a manifest; name what 'deid run' "
+                              "wrote.")
+    return found
+
+
+def strays(path: Path, outputs: Iterable[Path]) -> list[Path]:
+    """What lies below a folder and is neither an output nor the evidence of one."""
+    outputs = set(outputs)
+    if path in outputs or not path.is_dir():
+        return []
+    evidence = {each for output in outputs for each in beside(output)}
+    found = []
+    for root, folders, names in os.walk(path):
+        here = Path(root)
+        folders[:] = sorted(name for name in folders if here / name not in outputs)
+        found += [here / name for name in folders if (here / name).is_symlink()]
+        found += [here / name for name in sorted(names) if name != STATE
+                  and here / name not in outputs and here / name not in evidence]
+    return found
+
+
+def compare_sums(output: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Sentences about what is not what was written: the output, its evidence."""
+    problems = []
+    faces = beside(output)[0]
+    for path, key in ((output, "output"), (faces, "evidence")):
+        known = manifest.get(key)
+        if not isinstance(known, dict) or "sha256" not in known:
+            problems.append(f"{path} is not bound by its manifest, which holds no SHA-256 of it; "
+                            "process the input again.")
+        elif not path.exists():
+            problems.append(f"{path} is missing, its manifest is there.")
+        elif fingerprint(path)["sha256"] != known["sha256"]:
+            problems.append(f"{path} is not what was written: its SHA-256 differs from that of "
+                            "its manifest.")
+    return problems
+
+
+class Lines:
+    """The evidence of an output, by topic; the lines of a picture are one.
+
+    Args:
+        problems: gets a sentence for every line that cannot be read.
+    """
+
+    def __init__(self, output: Path, problems: list[str]) -> None:
+        self._path, self._problems = beside(output)[0], problems
+        self._lines = self._read()
+        self._waiting: dict[str | None, deque[dict[str, Any]]] = defaultdict(deque)
+        if is_picture(output):
+            lines = list(self._lines)
+            if lines:
+                lines[0]["faces"] = [face for line in lines for face in line["faces"]]
+            self._lines = iter(lines[:1])
+
+    def _read(self) -> Iterator[dict[str, Any]]:
+        try:
+            with open(self._path, encoding="utf-8", errors="replace") as stream:
+                for number, text in enumerate(stream):
+                    line = _line(text)
+                    if line is None:
+                        self._problems.append(
+                            f"{self._path}: line {number + 1} cannot be read; what it tells of "
+                            "counts as not covered.")
+                        line = {"index": number, "topic": None, "faces": []}
+                    yield line
+        except OSError as error:
+            raise MediaError(f"{self._path} cannot be read ({error.strerror or error}); process "
+                             "the input again.") from None
+
+    def next(self, topic: str | None) -> dict[str, Any] | None:
+        """The line of the next frame of a topic."""
+        waiting = self._waiting[topic]
+        while not waiting:
+            line = next(self._lines, None)
+            if line is None:
+                return None
+            self._waiting[line["topic"]].append(line)
+        return waiting.popleft()
+
+    def left(self) -> int:
+        """How many lines no frame was asked for."""
+        return sum(map(len, self._waiting.values())) + sum(1 for _ in self._lines)
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    """A line of the evidence, or None where it is none."""
+    try:
+        line = json.loads(text)
+        boxes = np.array([face["box"] for face in line["faces"]], float).reshape(-1, 4)
+        good = (isinstance(line["index"], int) and isinstance(line["topic"], str | None)
+                and len(boxes) == len(line["faces"]) and bool(np.isfinite(boxes).all())
+                and all(isinstance(face["covered_by"], str) for face in line["faces"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return line if good else None
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a path is called as a picture."""
+    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def topics_of(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The topics that were made anonymous, and what they are called in the output."""
+    return {entry["topic"]: entry["output"] for entry in manifest.get("topics", ())
+            if entry["action"] == "made anonymous"}
+
+
+def frames_of(path: Path, topics: Mapping[str, str], scratch: Path
+              ) -> Iterator[tuple[str | None, np.ndarray | FrameError]]:
+    """(topic, BGR uint8 (H, W, 3)) of every frame, or what is wrong with one.
+
+    Args:
+        topics: the image topics of a bag, and the names under which they are given.
+        scratch: where something may be unpacked.
+    """
+    if path.is_dir() or kind_of(path) in BAG_SUFFIXES:
+        yield from _bag_frames(path, topics, scratch)
+    elif is_picture(path):
+        from deid_ros.media.images import read_picture
+        pixels = read_picture(path).pixels
+        if pixels.dtype == np.uint16:
+            pixels = cv2.convertScaleAbs(pixels, alpha=255 / max(int(pixels.max()), 1))
+        if pixels.ndim == 2 or pixels.shape[2] == 2:
+            grey = pixels if pixels.ndim == 2 else pixels[..., 0]
+            yield None, cv2.cvtColor(np.ascontiguousarray(grey), cv2.COLOR_GRAY2BGR)
+        else:
+            yield None, np.ascontiguousarray(pixels[..., 2::-1])
+    else:
+        from deid_ros.media.videos import VideoReader
+        with VideoReader(path) as reader:
+            for pixels, _, _ in reader:
+                yield None, pixels
+
+
+def _bag_frames(path: Path, topics: Mapping[str, str], scratch: Path
+                ) -> Iterator[tuple[str, np.ndarray | FrameError]]:
+    from deid_ros.media.bags import Bag
+    from deid_ros.media.bags.scan import zstd
+
+    bag = Bag(path)
+    for number in range(len(bag.files)):
+        scan = bag.open(number, scratch=scratch)
+        try:
+            for connection, _, data in scan.messages():
+                about = next((c for c in scan.connections if c.id == connection), None)
+                if about is None or about.topic not in topics:
+                    continue
+                found: np.ndarray | FrameError
+                try:
+                    found = bag.image(about, data).frame()
+                except FrameError as error:
+                    found = error
+                except zstd.ZstdError as error:
+                    found = FrameError(f"It cannot be unpacked ({error}).")
+                yield topics[about.topic], found
+        finally:
+            scan.close()
