@@ -223,8 +223,8 @@ def test_folders_that_are_not_entered_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("name, content, word", [
-    ("a.db3.zstd", b"x", "is packed"), ("a.mcap.gz", b"x", "is packed"),
-    ("a.bag.active", b"#ROSBAG V2.0", "is not complete"), ("a.mp4.part", b"x", "not complete"),
+    ("a.mp4.zst", b"x", "is packed"), ("a.mcap.gz", b"x", "is packed"),
+    ("a.mp4.part", b"x", "not complete"),
     ("IMG_0001", b"\xff\xd8\xff\xe0", "is not called as one"),
     ("a.nef", b"II*\0", "is not called as one"), ("clip.dat", b"\x1aE\xdf\xa3", "not called")])
 def test_what_may_show_people_and_is_left_out_is_refused(tmp_path, name, content, word):
