@@ -1,4 +1,4 @@
-"""Alignment, head pose and expression: pure functions on arrays.
+"""Alignment, head pose, expression, overlap of boxes: pure functions on arrays.
 
 The model frame of a face: x to the right of the image, y down, z away from the
 camera; the unit is the distance between the outer eye corners of the mean face;
@@ -17,9 +17,9 @@ from deid_ros.faces import EXPRESSION
 from deid_ros.resources import share_path
 
 __all__ = [
-    "MAX_PATCH", "MESH_TO_IBUG68", "OVAL", "Pose", "face_hull", "fit_pose",
-    "frontalise", "measure_expression", "mesh_model", "patch_sizes", "patch_squares", "project",
-    "reference_mesh", "rotation", "with_skirt",
+    "MAX_PATCH", "MESH_TO_IBUG68", "OVAL", "Pose", "containment", "face_hull", "fit_pose",
+    "frontalise", "iou", "measure_expression", "mesh_model", "patch_sizes", "patch_squares",
+    "project", "reference_mesh", "rotation", "with_skirt",
 ]
 
 #: Longest side of a surrogate patch in pixels; larger faces are scaled up.
@@ -237,3 +237,24 @@ def face_hull(face: np.ndarray) -> np.ndarray:
     outline = project(reference_mesh()[_FOREHEAD], pose)[:, :2]
     points = np.vstack([face["landmarks"].reshape(68, 2), outline]).astype(np.float32)
     return cv2.convexHull(points)[:, 0]
+
+
+def _intersection(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Areas (N, M) shared by each pair, (N, 1) of the first and (1, M) of the second."""
+    a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
+    low = np.maximum(a[:, None, :2], b[None, :, :2])
+    high = np.minimum((a[:, :2] + a[:, 2:])[:, None], (b[:, :2] + b[:, 2:])[None])
+    shared = np.clip(high - low, 0.0, None).prod(axis=-1)
+    return shared, a[:, 2:].prod(axis=1)[:, None], b[:, 2:].prod(axis=1)[None]
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of each pair, float64 (N, M)."""
+    shared, area_a, area_b = _intersection(a, b)
+    return shared / np.maximum(area_a + area_b - shared, 1e-9)
+
+
+def containment(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The part of the smaller box that lies in the other, float64 (N, M)."""
+    shared, area_a, area_b = _intersection(a, b)
+    return shared / np.maximum(np.minimum(area_a, area_b), 1e-9)

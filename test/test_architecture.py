@@ -41,7 +41,7 @@ ROOMS = {
     "replacer": {"geometry"},
     "release": {"replacer"},
     "pipeline": STAGES | {"geometry", "release"},
-    "media": {"pipeline", "messages"},
+    "media": {"geometry", "pipeline", "messages"},
     "training": STAGES | {"geometry", "media"},
     "evaluation": STAGES | {"geometry", "pipeline", "media"},
     "viewer": set(),

@@ -234,3 +234,24 @@ def test_cover_head_takes_in_the_hair(astronaut):
         FaceFinder(cover="body", **options)
 
 
+
+
+def test_who_brings_a_searcher_does_not_pay_for_it_again(astronaut, monkeypatch):
+    searcher = Searcher("centerface", preset="fast")
+    calls = []
+    search = searcher.search
+    monkeypatch.setattr(searcher, "search", lambda frame: calls.append(1) or search(frame))
+    options = {"margin": 0.1, "min_surrogate_px": 12, "carry_frames": 6,
+               "extractor": "dlib_resnet"}
+    finder = FaceFinder(detector=searcher, **options)
+    assert finder.detector is searcher and not calls
+    with pytest.raises(DetectorError, match="'hat'"):
+        finder.adjust(cover="hat")
+    with pytest.raises(TypeError):
+        finder.adjust(margn=0.2)
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_a_turned_face_keeps_its_yaw(turn):
+    rows = make_detections(np.array([[3, 4, 10, 12]], float), [0.5], 10.0, 33.0)
+    assert _unturn(rows, turn, (50, 80))["yaw"].tolist() == [33.0]

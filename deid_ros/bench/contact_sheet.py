@@ -10,7 +10,7 @@ import numpy as np
 
 from deid_ros.errors import DeidError
 
-__all__ = ["ContactSheet"]
+__all__ = ["ContactSheet", "in_rows", "write_picture"]
 
 #: Who saw a face, its box x, y, width, height (px), and whether it is covered.
 Mark = tuple[str, np.ndarray, bool]
@@ -49,15 +49,28 @@ class ContactSheet:
             cv2.putText(tile, str(index), (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.45,
                         (255, 255, 255), 1, cv2.LINE_AA)
         tiles = [tile for _, tile in chosen]
-        tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 2)
-        rows = [np.hstack(tiles[i:i + 2]) for i in range(0, len(tiles), 2)]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            written = cv2.imwrite(str(path), np.vstack(rows))
-        except cv2.error:
-            written = False
-        if not written:
-            raise DeidError(f"{path} could not be written; check the folder and the ending.")
+        write_picture(path, in_rows(tiles, 2))
+
+
+def in_rows(tiles: list[np.ndarray], across: int) -> np.ndarray:
+    """Tiles of one size, BGR uint8 (h, w, 3), as one picture with ``across`` in a row."""
+    tiles = tiles + [np.zeros_like(tiles[0])] * (-len(tiles) % across)
+    return np.vstack([np.hstack(tiles[i:i + across]) for i in range(0, len(tiles), across)])
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write BGR uint8 (H, W, 3) as what the path's ending says, and the folder for it.
+
+    Raises:
+        DeidError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        written = cv2.imwrite(str(path), picture)
+    except cv2.error:
+        written = False
+    if not written:
+        raise DeidError(f"{path} could not be written; check the folder and the ending.")
 
 
 def _evenly(items: list[Any], count: int) -> list[Any]:

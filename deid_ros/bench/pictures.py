@@ -54,9 +54,9 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         DeidError: an input that cannot be read, or nothing to show.
     """
-    import cv2
     import numpy as np
 
+    from deid_ros.bench.contact_sheet import write_picture
     from deid_ros.pipeline import Pipeline
 
     pipeline = Pipeline(config)
@@ -71,9 +71,7 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
         raise DeidError(f"There is nothing to show of {', '.join(map(str, args.inputs))}.")
     height = min(len(column) for column in columns)
     sheet = np.hstack([_scaled(column, height) for column in columns])
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(args.output), sheet):
-        raise DeidError(f"{args.output} could not be written; check the folder and the ending.")
+    write_picture(args.output, sheet)
     return {"output": str(args.output), "columns": len(columns), "faces": faces}
 
 

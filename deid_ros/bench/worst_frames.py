@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from deid_ros.bench.contact_sheet import in_rows, write_picture
 from deid_ros.bench.scene_measures import belongs
 from deid_ros.errors import DeidError
 
@@ -21,7 +22,7 @@ class WorstFrames:
     """Keeps the frames with most uncovered faces, false covers and flat faces."""
 
     def __init__(self) -> None:
-        self._worst: list[tuple[float, int, np.ndarray]] = []
+        self._worst: list[tuple[float, np.ndarray]] = []
 
     def add(self, title: str, frame: np.ndarray, covers: list[dict[str, Any]],
             faces: list[Any]) -> None:
@@ -33,7 +34,7 @@ class WorstFrames:
         score = 5.0 * sum(not each for each in own) + 2.0 * len(false) + flat
         if len(self._worst) >= _TILES and score <= self._worst[-1][0]:
             return
-        self._worst.append((score, len(self._worst), _tile(title, frame, covers, faces)))
+        self._worst.append((score, _tile(title, frame, covers, faces)))
         self._worst = sorted(self._worst, key=lambda entry: -entry[0])[:_TILES]
 
     def write(self, path: Path) -> None:
@@ -44,16 +45,7 @@ class WorstFrames:
         """
         if not self._worst:
             raise DeidError("There is no frame to draw; check the clips.")
-        tiles = [tile for _, _, tile in self._worst]
-        tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % _ACROSS)
-        rows = [np.hstack(tiles[i:i + _ACROSS]) for i in range(0, len(tiles), _ACROSS)]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            written = cv2.imwrite(str(path), np.vstack(rows))
-        except cv2.error:
-            written = False
-        if not written:
-            raise DeidError(f"{path} could not be written; check the folder and the ending.")
+        write_picture(path, in_rows([tile for _, tile in self._worst], _ACROSS))
 
 
 def _tile(title: str, frame: np.ndarray, covers: list[dict[str, Any]], faces: list[Any]

@@ -8,29 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from deid_ros.faces import DETECTION
+from deid_ros.geometry import containment, iou
 
 __all__ = ["containment", "iou", "make_detections", "merge_enclosing", "suppress", "unite"]
-
-
-def _intersection(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Areas (N, M) shared by each pair, (N, 1) of the first and (1, M) of the second."""
-    a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum((a[:, :2] + a[:, 2:])[:, None], (b[:, :2] + b[:, 2:])[None])
-    shared = np.clip(high - low, 0.0, None).prod(axis=-1)
-    return shared, a[:, 2:].prod(axis=1)[:, None], b[:, 2:].prod(axis=1)[None]
-
-
-def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union of each pair, float64 (N, M)."""
-    shared, area_a, area_b = _intersection(a, b)
-    return shared / np.maximum(area_a + area_b - shared, 1e-9)
-
-
-def containment(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The part of the smaller box that lies in the other, float64 (N, M)."""
-    shared, area_a, area_b = _intersection(a, b)
-    return shared / np.maximum(np.minimum(area_a, area_b), 1e-9)
 
 
 def suppress(boxes: np.ndarray, scores: np.ndarray, *, limit: float = 0.3) -> list[np.ndarray]:
@@ -92,7 +72,7 @@ def merge_enclosing(detections: np.ndarray, *, limit: float = 0.35) -> np.ndarra
         if free[i]:
             members = np.flatnonzero(free & same[i])
             row = rows[i].copy()
-            row["box"] = unite(boxes[members])
+            row["box"], row["turned"] = unite(boxes[members]), rows["turned"][members].min()
             known = rows["angle"][members]
             row["angle"] = known[known != 0][0] if (known != 0).any() else 0.0
             out.append(row)

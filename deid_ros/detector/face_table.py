@@ -56,8 +56,7 @@ class FaceTable:
     """Makes rows of ``FACE``.
 
     Args:
-        margin, cover, min_surrogate_px, extractor: as for ``FaceFinder``; all but the last
-            may be changed.
+        margin, cover, min_surrogate_px, extractor: as for ``FaceFinder``.
 
     Raises:
         DetectorError: an unknown ``cover`` or ``extractor``.

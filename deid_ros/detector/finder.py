@@ -30,7 +30,7 @@ from deid_ros.faces import DETECTION
 
 __all__ = ["FaceFinder", "Found"]
 
-_SEARCH = {"detector", "preset", "threshold"}
+_SEARCH = ("detector", "preset", "threshold")
 _TRUST = MeshTrust()
 # A face of less than this long side (px), seen at a score like this (and then on at one
 # like that), and turned by less (degrees), needs no mesh of its own.
@@ -88,15 +88,15 @@ class FaceFinder:
                  cover: str = "face", min_surrogate_px: int, carry_frames: int, extractor: str,
                  max_meshes: int = 24, mesh: FaceMesh | None = None,
                  fine: FaceMesh | None = None, rule: EvidenceRule = RULE) -> None:
-        self.table = FaceTable(margin=margin, cover=cover, min_surrogate_px=min_surrogate_px,
-                               extractor=extractor)
         self.max_meshes = max_meshes
         self.rule = rule
         self._mesh = mesh or FaceMesh()
         self._refiner = Refiner(mesh=fine)
         self._tracker = Tracker(carry_frames=carry_frames)
         self._search: dict[str, Any] = {}
-        self.adjust(detector=detector, preset=preset, threshold=threshold)
+        self._covers: dict[str, Any] = {"extractor": extractor}
+        self.adjust(detector=detector, preset=preset, threshold=threshold, margin=margin,
+                    cover=cover, min_surrogate_px=min_surrogate_px)
         self.reset()
 
     def adjust(self, **options: Any) -> None:
@@ -106,21 +106,21 @@ class FaceFinder:
             options: ``detector``, ``preset``, ``threshold``, ``margin``, ``cover``,
                 ``min_surrogate_px``, as for the constructor; a ``Searcher`` brings its own
                 preset and threshold.
+
+        Raises:
+            DetectorError, ModelError: as for the constructor; nothing is changed of that.
         """
-        for name in options.keys() - _SEARCH:
-            setattr(self.table, name, options[name])
-        search = {**self._search, **{name: options[name] for name in options.keys() & _SEARCH}}
-        if search != self._search:
-            searcher = search["detector"]
-            if not isinstance(searcher, Searcher):
-                searcher = Searcher(searcher, preset=search["preset"],
-                                    threshold=search["threshold"], rule=self.rule)
-            # The runtimes get their memory now, and not when the first frame waits.
-            searcher.reset(turn=0)
-            searcher.search(np.zeros((480, 640, 3), np.uint8))
-            searcher.reset()
-            self.detector, self._refiner.every = searcher, searcher.preset.detail
-            self._search = search
+        search = {name: options.pop(name) for name in _SEARCH if name in options}
+        if options:
+            self._covers |= options
+            self.table = FaceTable(**self._covers)
+        if search:
+            self._search |= search
+            detector = self._search["detector"]
+            self.detector = detector if isinstance(detector, Searcher) else Searcher(
+                detector, preset=self._search["preset"], threshold=self._search["threshold"],
+                rule=self.rule)
+            self._refiner.every = self.detector.preset.detail
 
     def reset(self) -> None:
         """Forget everything but which ids were used: another stream begins."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from deid_ros.detector.boxes import iou
-from deid_ros.detector.mesh import FaceMesh, mesh_squares
+from deid_ros.detector.mesh import FaceMesh, mesh_box, mesh_squares
 from deid_ros.detector.tracker import Track
 from deid_ros.faces import DETECTION
 from deid_ros.geometry import fit_pose, frontalise, rotation
@@ -86,7 +86,7 @@ class Refiner:
             if track.detail is None:
                 track.detail = np.zeros_like(quick)
             return quick
-        if iou(_box(fine[0]), _box(quick))[0, 0] < _AGREE \
+        if iou(mesh_box(fine[0]), mesh_box(quick))[0, 0] < _AGREE \
                 or abs((fit_pose(fine[0]).roll - pose.roll + 180) % 360 - 180) > _TURNED:
             # The quick mesh lies on its side, or elsewhere: it starts anew from the fine.
             track.detail = None
@@ -95,8 +95,3 @@ class Refiner:
         track.detail = news if track.detail is None else (
             track.detail + _NEWS * (news - track.detail))
         return quick
-
-
-def _box(mesh: np.ndarray) -> np.ndarray:
-    low = mesh[:, :2].min(axis=0)
-    return np.concatenate([low, mesh[:, :2].max(axis=0) - low])

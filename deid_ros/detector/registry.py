@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from deid_ros.detector.interfaces import Detector
 from deid_ros.errors import DetectorError
 
-__all__ = ["DETECTORS", "create_detector", "known_names"]
+__all__ = ["DETECTORS", "check_threshold", "create_detector", "known_names"]
 
 
 # Each back end is imported when it is made: a robot that runs one of them needs
@@ -58,6 +58,16 @@ def known_names(names: str | Sequence[str]) -> list[str]:
     return names
 
 
+def check_threshold(threshold: float | None) -> None:
+    """Refuse what is no score.
+
+    Raises:
+        DetectorError: it does not lie in 0..1.
+    """
+    if threshold is not None and not 0.0 <= threshold <= 1.0:
+        raise DetectorError(f"The detector's threshold must lie in 0..1, got {threshold}.")
+
+
 def create_detector(names: str | Sequence[str], *, threshold: float | None = None) -> Detector:
     """Make the detector of a name, or the union of several names.
 
@@ -73,7 +83,6 @@ def create_detector(names: str | Sequence[str], *, threshold: float | None = Non
     if len(names) > 1:
         from deid_ros.detector.searcher import Searcher
         return Searcher(names, preset=None, threshold=threshold)
-    if threshold is not None and not 0.0 <= threshold <= 1.0:
-        raise DetectorError(f"The detector's threshold must lie in 0..1, got {threshold}.")
+    check_threshold(threshold)
     options = {} if threshold is None else {"threshold": float(threshold)}
     return DETECTORS[names[0]](**options)

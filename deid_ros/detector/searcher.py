@@ -17,7 +17,7 @@ from deid_ros.detector.centerface import CenterFace
 from deid_ros.detector.evidence import RULE, EvidenceRule
 from deid_ros.detector.interfaces import DEFAULT_THRESHOLD, Detector
 from deid_ros.detector.presets import PLAIN, PRESETS
-from deid_ros.detector.registry import create_detector, known_names
+from deid_ros.detector.registry import check_threshold, create_detector, known_names
 from deid_ros.detector.runtime import check_frame, shrink
 from deid_ros.errors import DetectorError
 
@@ -53,8 +53,7 @@ class Searcher:
         if preset is not None and preset not in PRESETS:
             raise DetectorError(f"There is no preset called '{preset}'; choose one of "
                                 f"{', '.join(PRESETS)}.")
-        if threshold is not None and not 0.0 <= threshold <= 1.0:
-            raise DetectorError(f"The detector's threshold must lie in 0..1, got {threshold}.")
+        check_threshold(threshold)
         if isinstance(backends, (str, Detector)):
             backends = [backends]
         given = [backend for backend in backends if not isinstance(backend, str)]
@@ -70,9 +69,15 @@ class Searcher:
                                        num_threads=self.preset.threads)
         self._others = given + [create_detector(name, threshold=self.threshold)
                                 for name in names if name != "centerface"]
-        #: Places of the last frame at most that the mesh is to be asked about.
-        self.asked = 0
+        # The runtimes get their memory now, and not when the first frame waits.
+        self.reset(turn=0)
+        self.search(np.zeros((480, 640, 3), np.uint8))
         self.reset()
+
+    @property
+    def asked(self) -> int:
+        """Places of the last frame at most that the mesh is to be asked about."""
+        return self.preset.asked if self._turn else _MOST_ASKED
 
     def reset(self, *, turn: int | None = None) -> None:
         """Another stream begins, at the frame ``turn`` of the preset's cycle.
@@ -100,7 +105,6 @@ class Searcher:
             FrameError: ``frame`` is not such an array.
         """
         check_frame(frame)
-        self.asked = self.preset.asked if self._turn >= 0 else _MOST_ASKED
         found = [detector.detect(frame) for detector in self._others]
         if self._passing is not None:
             found.append(_strongest(np.concatenate(
@@ -160,7 +164,7 @@ def _unturn(found: np.ndarray, turn: int, shape: tuple[int, ...]) -> np.ndarray:
     else:
         box = (width - y - h, x, h, w)
     angles = (found["angle"] - 90.0 * turn + 180.0) % 360.0 - 180.0
-    return make_detections(np.stack(box, axis=1), found["score"], angles)
+    return make_detections(np.stack(box, axis=1), found["score"], angles, found["yaw"])
 
 
 def _strongest(rows: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 
 from deid_ros.errors import DeidError
 from deid_ros.faces import CHIP_NONE, boxes_of
+from deid_ros.geometry import iou
 from deid_ros.pipeline import Pipeline, Processed
 
 __all__ = ["LookBack", "backwards"]
@@ -145,8 +146,8 @@ class LookBack:
             return waiting.token, waiting.error
         found = waiting.found
         ahead = [new for new in self._new.values() if self._lasts(new)
-                 and new.scene <= index and new.index - index <= self._frames]
-        ahead = [new for new in ahead if self._was_there(new, waiting)]
+                 and new.scene <= index and new.index - index <= self._frames
+                 and self._was_there(new, waiting)]
         if ahead:
             earlier = np.array([backwards(new.rows, new.index - index) for new in ahead])
             earlier = earlier[_visible(earlier, waiting.frame.shape)]
@@ -165,8 +166,8 @@ class LookBack:
             hints = getattr(waiting.found, "hints", None)
             if hints is None:
                 continue
-            place = boxes_of(backwards(new.rows, frames)[None]).astype(np.float64)
-            unseen = 0 if (overlaps(hints, place) > _HINT).any() else unseen + 1
+            place = boxes_of(backwards(new.rows, frames)[None])
+            unseen = 0 if (iou(hints, place) > _HINT).any() else unseen + 1
             if unseen > _UNSEEN:
                 return False
         return True
@@ -195,14 +196,6 @@ def backwards(rows: list[np.ndarray], frames: int) -> np.ndarray:
     row["width"], row["height"] = np.ceil(low + size) - np.floor(low)
     row["carried"], row["trusted"], row["chip"] = 1, 0, CHIP_NONE
     return row
-
-
-def overlaps(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes (N, 4) with another (1, 4): float64 (N,)."""
-    low = np.maximum(boxes[:, :2], other[:, :2])
-    high = np.minimum(boxes[:, :2] + boxes[:, 2:], other[:, :2] + other[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=1)
-    return shared / np.maximum(boxes[:, 2:].prod(axis=1) + other[:, 2:].prod() - shared, 1e-9)
 
 
 def _visible(faces: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
