@@ -83,7 +83,8 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
             int, "Smaller faces are covered with an obfuscation, not with a surrogate",
             unit="px", minimum=0, maximum=4096, live=True),
         "carry_frames": Parameter(
-            int, "How long a face that the detector misses stays covered where it is predicted",
+            int, "How long at most a face that nothing sees stays covered where it is predicted; "
+            "eight frames where the face mesh says that there is none",
             unit="frames", minimum=0, maximum=3600),
         "extractor": Parameter(
             str, "The extractor that chips are cut for; the matcher's must be the same",
