@@ -99,7 +99,7 @@ def test_a_jump_is_no_motion():
 
 
 def test_very_large_frames_wait_in_small_numbers(monkeypatch):
-    monkeypatch.setattr("deid_ros.media.lookback._MEMORY", 3 * 120 * 200 * 3)
+    monkeypatch.setattr("deid_ros.media.lookback._MEMORY", 1.5 * 3 * 120 * 200 * 3)
     look = LookBack(Pipeline(defaults(), finder=Appears(99), replacer=Replacer(replace="solid")),
                     frames=100)
     for i in range(9):

@@ -31,7 +31,7 @@ def blank(encoding: str, *, padding: int = 0, big: int = 0, seed: int = 1) -> Im
     step = WIDTH * ENCODINGS[encoding].pixel_bytes + padding
     rows = int(HEIGHT * ENCODINGS[encoding].planes)
     data = np.random.default_rng(seed).integers(0, 255, (rows, step), np.uint8)
-    if ENCODINGS[encoding].opaque is not None:
+    if ENCODINGS[encoding].alpha is not None:
         size = ENCODINGS[encoding].pixel_bytes
         data[:, :WIDTH * size].reshape(HEIGHT, WIDTH, size)[..., size * 3 // 4:] = 255
     return Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=step, is_bigendian=big,

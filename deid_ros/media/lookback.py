@@ -25,7 +25,8 @@ __all__ = ["LookBack", "backwards"]
 _GROWTH = 0.03          # of the box, per frame back, as for a face carried forwards
 _SPEED_FRAMES = 4       # from so many frames of a new track its speed is known
 _FASTEST = 0.25         # of its size a frame: what is more is a jump, not a motion
-_MEMORY = 400e6         # bytes of waiting frames at most
+_MEMORY = 400e6         # bytes of waiting frames at most,
+_DECODED = 1.5          # of which each is so much with the numbers it was decoded to
 _FURTHEST = 12          # frames back: beyond, where a face was is anybody's guess
 _UNSEEN = 3             # frames in a row in which nothing hints at the face: it was not there
 _HINT = 0.2             # IoU of a hint with where the face should have been
@@ -89,7 +90,7 @@ class LookBack:
         if self._searcher is not None:
             waiting.search = self._searcher.submit(self._search, waiting)
         wanted = self._frames + _SPEED_FRAMES - 1 if self._frames else 0
-        room = min(wanted, int(_MEMORY // max(frame.nbytes, 1)))
+        room = min(wanted, int(_MEMORY // max(_DECODED * frame.nbytes, 1)))
         beyond = 0 if self._searcher is None else _SEARCHED
         self._settle(len(self._waiting) - beyond)
         while len(self._waiting) > room + beyond:

@@ -9,6 +9,24 @@ import numpy as np
 __all__ = ["DisplayTurn"]
 
 
+# a, b, c, d of quarter turns, anticlockwise.
+_QUARTERS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
+
+
+def _matrix(frame: Any) -> tuple[int, ...]:
+    """a, b, c, d of the display matrix; where it is all zero, it says nothing."""
+    try:
+        entries = list(frame.side_data)
+    except ValueError:   # a kind that PyAV has no name for; it still knows the turn
+        return _QUARTERS[round(frame.rotation / 90) % 4]
+    for entry in entries:
+        if entry.type.name == "DISPLAYMATRIX":
+            numbers = np.frombuffer(bytes(entry), np.int32)[[0, 1, 3, 4]].astype(np.int64)
+            if numbers.any():
+                return tuple(int(number) for number in numbers)
+    return _QUARTERS[0]
+
+
 class DisplayTurn:
     """Turns and mirrors frames as players do (ISO/IEC 14496-12, 6.2.2).
 
@@ -20,12 +38,7 @@ class DisplayTurn:
     """
 
     def __init__(self, frame: Any) -> None:
-        a, b, c, d = 1, 0, 0, 1
-        for entry in frame.side_data:
-            if entry.type.name == "DISPLAYMATRIX":
-                numbers = np.frombuffer(bytes(entry), np.int32)[[0, 1, 3, 4]].astype(np.int64)
-                if numbers.any():  # all zero: it says nothing
-                    a, b, c, d = (int(number) for number in numbers)
+        a, b, c, d = _matrix(frame)
         self.swapped = abs(b) + abs(c) > abs(a) + abs(d)
         # A point (x, y) is shown at (a x + c y, b x + d y).
         self._across, self._down = (c < 0, b < 0) if self.swapped else (a < 0, d < 0)

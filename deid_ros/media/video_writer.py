@@ -54,6 +54,8 @@ _KEPT = re.compile(r"title|artist|author|album|genre|copyright|comment|descripti
                    r"creation_time|make|model|encoder|software|"
                    r"com\.apple\.quicktime\.(make|model|software|creationdate)", re.IGNORECASE)
 _LONGEST = 256
+# px: blocks of colours, and what the scaler sees beyond the mask.
+_GRID, _EDGE = 16, 32
 
 
 class VideoWriter:
@@ -97,13 +99,16 @@ class VideoWriter:
         self._stream.width, self._stream.height = size
         # Half the colours need whole pairs of pixels.
         even = size[0] % 2 == 0 and size[1] % 2 == 0
-        self._format = self.pixel_format = _pixel_format(codec, even, first.format)
+        swapped = DisplayTurn(first).swapped
+        self._format = self.pixel_format = _pixel_format(codec, even, first.format, swapped)
         deep = self._format.endswith(_DEEP)
-        self.interlaced = (first.interlaced_frame and codec == "libx264"
+        # Turned fields are no fields.
+        self.interlaced = (first.interlaced_frame and codec == "libx264" and not swapped
                            and reader.stream.codec_context.field_order in _FIELDS)
-        #: Whether numbers of decoded frames are to stay: more than 8 bits would be lost, and
-        #: colours of the two fields would be mixed.
-        self.restores = deep or self.interlaced
+        #: Whether numbers of decoded frames are to stay: more than 8 bits would be lost,
+        #: colours of the two fields would be mixed, and where nothing else changes it is
+        #: quicker than to convert them twice.
+        self.restores = deep or self.interlaced or (even and first.format.name == self._format)
         if self.interlaced:
             order = _FIELDS[reader.stream.codec_context.field_order]
             context.options = {**options,
@@ -142,21 +147,54 @@ class VideoWriter:
               mask: np.ndarray | None = None) -> None:
         """Append BGR uint8 (H, W, 3) at a time of ``shown.pts * time_base`` seconds.
 
-        Outside of ``mask``, uint8 (H, W), the numbers of ``shown.decoded`` stay.
+        Outside of ``mask``, uint8 (H, W), the numbers of ``shown.decoded`` stay, if given.
         """
-        frame = av.VideoFrame.from_ndarray(pixels, format="bgr24")
-        frame = frame.reformat(
-            format=self._format, src_color_range=FULL, interpolation=SCALING,
-            dst_colorspace=SWS_MATRIX[self._colours.matrix],
-            dst_color_range=self._colours.range)
-        if shown.decoded is not None and mask is not None and self.restores:
-            _restore(frame, shown.decoded.reformat(format=self._format), mask)
+        if shown.decoded is not None and mask is not None:
+            frame = self._restored(pixels, shown.decoded, mask)
+        else:
+            frame = self._converted(pixels)
         pts = round(shown.pts * time_base / self._time_base)
         frame.pts, frame.time_base = max(pts, self._last + 1), self._time_base
         self._last = frame.pts
         self._count += 1
         self._durations[frame.pts] = round(shown.duration * time_base / self._time_base)
         self._mux(self._stream.encode(frame))
+
+    def _converted(self, pixels: np.ndarray) -> av.VideoFrame:
+        """BGR uint8 (H, W, 3) in the numbers of the output."""
+        return av.VideoFrame.from_ndarray(pixels, format="bgr24").reformat(
+            format=self._format, src_color_range=FULL, interpolation=SCALING,
+            dst_colorspace=SWS_MATRIX[self._colours.matrix],
+            dst_color_range=self._colours.range)
+
+    def _restored(self, pixels: np.ndarray, decoded: av.VideoFrame,
+                  mask: np.ndarray) -> av.VideoFrame:
+        """The decoded numbers, upright, with the pixels of the mask put into them."""
+        height, width = mask.shape
+        # A frame of its own: a decoded one has kinds of pictures and texts with it.
+        made = av.VideoFrame(width, height, self._format)
+        made.color_range, made.colorspace = self._colours.range, self._colours.matrix
+        turn, planes = DisplayTurn(decoded), _planes(made)
+        for plane, old in zip(planes, _planes(decoded.reformat(format=self._format)), strict=True):
+            plane[:] = turn.upright(old)
+        x, y, across, down = cv2.boundingRect(mask)
+        if not across:
+            return made
+        # Only the surroundings of what is covered are converted.
+        left, top = (max(at - _EDGE, 0) // _GRID * _GRID for at in (x, y))
+        right = min(-(-(x + across + _EDGE) // _GRID) * _GRID, width)
+        bottom = min(-(-(y + down + _EDGE) // _GRID) * _GRID, height)
+        box = np.s_[top:bottom, left:right]
+        covers = _planes(self._converted(np.ascontiguousarray(pixels[box])))
+        # A colour of several pixels is covered if one of them is.
+        wide = cv2.dilate(mask[box], np.ones((3, 3), np.uint8))
+        for plane, new in zip(planes, covers, strict=True):
+            rows, columns = round(height / plane.shape[0]), round(width / plane.shape[1])
+            where = mask[box] if rows == columns == 1 else cv2.resize(
+                wide, new.shape[::-1], interpolation=cv2.INTER_NEAREST)
+            cv2.copyTo(new, where, plane[top // rows:top // rows + new.shape[0],
+                                         left // columns:left // columns + new.shape[1]])
+        return made
 
     def _mux(self, packets: Any) -> None:
         for packet in packets:
@@ -236,13 +274,14 @@ def _can_encode(name: str) -> bool:
         return False
 
 
-def _pixel_format(codec: str, even: bool, before: av.VideoFormat) -> str:
+def _pixel_format(codec: str, even: bool, before: av.VideoFormat, swapped: bool) -> str:
     """As fine in its colours, and as deep, as the input where the encoder can do that."""
     if codec == "mpeg4":
         return "yuv420p"
     halved = before.chroma_width(64) < 64, before.chroma_height(64) < 64
-    name = "444p" if not even or halved == (False, False) else (
-        "422p" if halved == (True, False) else "420p")
+    # Colours halved across would be halved down when width and height change places.
+    whole = not even or halved == (False, False) or (swapped and halved[0] != halved[1])
+    name = "444p" if whole else "422p" if halved == (True, False) else "420p"
     known = {form.name for form in av.codec.Codec(codec, "w").video_formats or ()}
     bits = max(part.bits for part in before.components)
     if 8 < bits <= 12 and not before.is_rgb:
@@ -255,18 +294,6 @@ def _pixel_format(codec: str, even: bool, before: av.VideoFormat) -> str:
     if not even or (codec in _FINE and kind + name in known):
         return kind + name
     return f"{kind}420p"
-
-
-def _restore(frame: av.VideoFrame, before: av.VideoFrame, mask: np.ndarray) -> None:
-    """Put the decoded numbers back into every plane, but for the pixels of the mask."""
-    turn = DisplayTurn(before)
-    for made, old in zip(_planes(frame), _planes(before), strict=True):
-        height, width = made.shape
-        covered = mask
-        if made.shape != mask.shape:  # a colour of several pixels is covered if one of them is
-            covered = cv2.dilate(mask, np.ones((3, 3), np.uint8))
-            covered = cv2.resize(covered, (width, height), interpolation=cv2.INTER_NEAREST)
-        np.copyto(made, turn.upright(old), where=covered == 0)
 
 
 def _planes(frame: av.VideoFrame) -> list[np.ndarray]:

@@ -194,6 +194,8 @@ class _Times:
             self._bad_pts += pts <= self._pts
             self._pts = pts
         chosen = pts if pts is not None and (dts is None or self._bad_pts <= self._bad_dts) else dts
+        if self._offset and chosen is not None and chosen > self._last:
+            self._offset = 0    # one wrong stamp, and no other recording
         if chosen is not None:
             chosen += self._offset
         if self._last is not None:

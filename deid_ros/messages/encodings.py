@@ -39,10 +39,8 @@ class Encoding:
         planes: rows of data for every row of the image; more than one where colours
             lie in a plane of their own behind the brightness.
         word: bytes of a number; ``step`` is a multiple of it.
-        whole: whether ``write`` needs all rows at once.
-        opaque: makes the pixels of rows opaque where their transparency is not the same
-            everywhere, since nobody has looked at it; tells whether it must, and changes
-            the rows only where it is told to. None where there is no transparency.
+        alpha: rows -> a view of the bytes of the transparency, uint8 (H, W, word). None where
+            there is none.
     """
 
     pixel_bytes: int
@@ -52,24 +50,20 @@ class Encoding:
     even_height: bool = False
     planes: Fraction = Fraction(1)
     word: int = 1
-    whole: bool = False
-    opaque: Callable[[Rows, bool], bool] | None = None
+    alpha: Callable[[Rows], np.ndarray] | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether ``write`` needs all rows at once: they share a curve, or another plane."""
+        return self.planes > 1 or self.word > 1
 
 
-def _opaque(word: int) -> Callable[[Rows, bool], bool]:
+def _alpha(word: int) -> Callable[[Rows], np.ndarray]:
     """For four channels of ``word`` bytes, the last of them the transparency.
 
     An infrared sensor may write its picture there (RGB-IR cameras).
     """
-
-    def clear(rows: Rows, change: bool) -> bool:
-        alpha = _pixels(rows, 4 * word)[..., 3 * word:]
-        drawn = bool((alpha != alpha[0, 0]).any())
-        if drawn and change:
-            alpha[:] = 255
-        return drawn
-
-    return clear
+    return lambda rows: _pixels(rows, 4 * word)[..., 3 * word:]
 
 
 def _pixels(rows: Rows, channels: int) -> np.ndarray:
@@ -88,7 +82,7 @@ def _packed(channels: int, to_bgr: int | None, from_bgr: int | None) -> Encoding
         new = frame if from_bgr is None else cv2.cvtColor(frame, from_bgr)
         cv2.copyTo(new, mask, _pixels(rows, channels))
 
-    return Encoding(channels, read, write, opaque=_opaque(1) if channels == 4 else None)
+    return Encoding(channels, read, write, alpha=_alpha(1) if channels == 4 else None)
 
 
 def _read_mono(rows: Rows, big: bool) -> np.ndarray:
@@ -113,16 +107,14 @@ def _packed16(channels: int, to_bgr: int | None, from_bgr: int | None) -> Encodi
 
     def write(rows: Rows, frame: np.ndarray, mask: np.ndarray, big: bool) -> None:
         values = _pixels(_values16(rows, big), channels)
-        colours = values[..., :3]
-        new = frame if from_bgr is None else cv2.cvtColor(frame, from_bgr)
-        new = new.reshape(*mask.shape, -1)[..., :3]
-        covered = mask > 0
-        stored = tone_of(colours).stored(new)
-        colours[covered] = stored[covered]
-        values[..., 3:][covered] = 65535
+        tone, box = tone_of(values[..., :3]), _box(mask)
+        new = frame[box] if from_bgr is None else cv2.cvtColor(frame[box], from_bgr)
+        covered = mask[box] > 0
+        new = new.reshape(*covered.shape, -1)[..., :3]
+        values[box][..., :3][covered] = tone.stored(new[covered])
+        values[box][..., 3:][covered] = 65535
 
-    return Encoding(2 * channels, read, write, word=2, whole=True,
-                    opaque=_opaque(2) if channels == 4 else None)
+    return Encoding(2 * channels, read, write, word=2, alpha=_alpha(2) if channels == 4 else None)
 
 
 def _yuv422(luma: int, to_bgr: int) -> Encoding:
@@ -156,15 +148,17 @@ def _bayer(pattern: str, to_bgr: int, word: int = 1) -> Encoding:
         return cv2.cvtColor(rows, to_bgr)
 
     def write(rows: Rows, frame: np.ndarray, mask: np.ndarray, big: bool) -> None:
+        box = _box(mask)
+        frame = frame[box]
         if word == 2:
             rows = _values16(rows, big)
             frame = tone_of(rows).stored(frame)
+        rows, mask = rows[box], mask[box]
         for i, c in enumerate(channel):
             where = np.s_[i // 2::2, i % 2::2]
             np.copyto(rows[where], frame[(*where, c)], where=mask[where] > 0)
 
-    return Encoding(word, read, write, even_width=True, even_height=True, word=word,
-                    whole=word == 2)
+    return Encoding(word, read, write, even_width=True, even_height=True, word=word)
 
 
 def _two_planes(order: str, *, halved: bool) -> Encoding:
@@ -187,19 +181,29 @@ def _two_planes(order: str, *, halved: bool) -> Encoding:
 
     def write(rows: Rows, frame: np.ndarray, mask: np.ndarray, big: bool) -> None:
         height, width = mask.shape
-        bright, *colours = _yuv_of(frame)
-        covered = mask > 0
-        np.copyto(rows[:height], np.rint(bright).astype(np.uint8), where=covered)
+        box = _box(mask)
+        bright, *colours = _yuv_of(frame[box])
+        covered = mask[box] > 0
+        np.copyto(rows[:height][box], np.rint(bright).astype(np.uint8), where=covered)
         # Where only some pixels of a block are covered the colour stays: it is the others'.
-        block = covered.reshape(height // side, side, width // side, side).all(axis=(1, 3))
-        pairs = rows[height:].reshape(height // side, width // side, 2)
+        blocks = (covered.shape[0] // side, side, covered.shape[1] // side, side)
+        block = covered.reshape(blocks).all(axis=(1, 3))
+        pairs = rows[height:].reshape(height // side, width // side, 2)[tuple(
+            slice(part.start // side, part.stop // side) for part in box)]
         for plane, letter in zip(colours, "uv", strict=True):
-            shared = plane.reshape(height // side, side, width // side, side).mean(axis=(1, 3))
+            shared = plane.reshape(blocks).mean(axis=(1, 3))
             np.copyto(pairs[..., order.index(letter)], np.rint(shared).astype(np.uint8),
                       where=block)
 
-    return Encoding(1, read, write, even_width=halved, even_height=halved, planes=planes,
-                    whole=True)
+    return Encoding(1, read, write, even_width=halved, even_height=halved, planes=planes)
+
+
+def _box(mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of what a mask (H, W) covers, by twos where there are two: patterns
+    and blocks of colours stay whole."""
+    x, y, width, height = cv2.boundingRect(mask)
+    return (slice(y - y % 2, min(y + height + (y + height) % 2, mask.shape[0])),
+            slice(x - x % 2, min(x + width + (x + width) % 2, mask.shape[1])))
 
 
 def _yuv_of(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -52,7 +52,7 @@ def checked(msg: RawImage) -> Encoding:
         raise FrameError(f"The image is {msg.width}x{msg.height} pixels, but {msg.encoding} comes "
                          "in pairs; publish an even size.")
     least = msg.width * encoding.pixel_bytes
-    if msg.step < least or msg.step % encoding.word or (msg.encoding == "nv24"
+    if msg.step < least or msg.step % encoding.word or (encoding.planes > 2
                                                         and msg.step != least):
         raise FrameError(f"The image's step is {msg.step} bytes, but {msg.width} pixels of "
                          f"{msg.encoding} need {least}; the driver must set step.")
@@ -85,7 +85,7 @@ def to_bgr(msg: RawImage) -> np.ndarray:
     """
     encoding = checked(msg)
     rows = _rows(msg, encoding, msg.data)
-    if encoding.planes > 1 or encoding.word > 1:
+    if encoding.whole:
         rows = np.ascontiguousarray(rows)
     frame = encoding.to_bgr(rows, bool(msg.is_bigendian))
     frame.flags.writeable = False
@@ -114,12 +114,12 @@ def covered_data(msg: RawImage, frame: np.ndarray | None, mask: np.ndarray | Non
     encoding = checked(msg)
     padding = msg.step - msg.width * encoding.pixel_bytes
     covered = frame is not None and mask is not None and mask.any()
-    drawn = encoding.opaque is not None and encoding.opaque(_rows(msg, encoding, msg.data), False)
+    drawn = _is_drawn(encoding, _rows(msg, encoding, msg.data))
     data = copy(msg.data) if padding or covered or drawn else msg.data
     if padding:
         np.frombuffer(data, np.uint8).reshape(-1, msg.step)[:, -padding:] = 0
-    if encoding.opaque is not None and drawn:
-        _in_place(_rows(msg, encoding, data), lambda rows: encoding.opaque(rows, True))
+    if drawn:
+        _in_place(_rows(msg, encoding, data), lambda rows: encoding.alpha(rows).fill(255))
     if covered:
         shape = (msg.height, msg.width)
         if mask.shape != shape or frame.shape != (*shape, 3):
@@ -127,6 +127,14 @@ def covered_data(msg: RawImage, frame: np.ndarray | None, mask: np.ndarray | Non
                              f"the image is {shape}.")
         _write(_rows(msg, encoding, data), encoding, frame, mask, bool(msg.is_bigendian))
     return data
+
+
+def _is_drawn(encoding: Encoding, rows: np.ndarray) -> bool:
+    """Whether the transparency is not the same everywhere."""
+    if encoding.alpha is None:
+        return False
+    alpha = encoding.alpha(rows if rows.flags.c_contiguous else np.ascontiguousarray(rows))
+    return any(int(part.min()) != int(part.max()) for part in np.moveaxis(alpha, -1, 0))
 
 
 def _write(rows: np.ndarray, encoding: Encoding, frame: np.ndarray, mask: np.ndarray,
