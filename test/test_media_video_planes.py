@@ -11,12 +11,16 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from sample_faces import FakeFinder
 from test_media_video_kinds import SIZE, clip, frames_of, picture, run, turned
 
-from deid_ros.media import Writing
+from deid_ros.config import defaults
+from deid_ros.faces import empty_faces
+from deid_ros.media import Job, Writing, process
 from deid_ros.media.orientation import DisplayTurn
 from deid_ros.media.video_writer import VideoWriter, _planes
 from deid_ros.media.videos import VideoReader, _Times
+from deid_ros.pipeline import Pipeline
 
 TURNS = [(1, 0, 0, 1), (-1, 0, 0, 1), (0, 1, -1, 0), (0, -1, 1, 0), (0, 1, 1, 0)]
 
@@ -101,3 +105,63 @@ def test_one_wrong_stamp_does_not_move_the_rest():
 
 def test_joined_recordings_go_on():
     assert times([5000, 5040, 5080, 0, 40, 80]) == [5000, 5040, 5080, 5120, 5160, 5200]
+
+
+def with_sound(path, codec, layout, form=None):
+    """A second of pictures and sound."""
+    rate = 48000
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = *SIZE, "yuv420p"
+        sound = container.add_stream(codec, rate=rate, layout=layout)
+        if form:
+            sound.codec_context.format = form
+        wanted = sound.codec_context.format.name
+        wave = (8000 * np.sin(np.arange(rate) * 2 * np.pi * 440 / rate)).astype(np.int16)[None]
+        whole = av.AudioFrame.from_ndarray(wave, "s16", "mono")
+        whole.sample_rate, whole.pts = rate, 0
+        for part in av.AudioResampler(wanted, layout, rate).resample(whole):
+            container.mux(sound.encode(part))
+        container.mux(sound.encode(None))
+        for i in range(25):
+            frame = av.VideoFrame.from_ndarray(picture(i), format="bgr24").reformat(
+                format="yuv420p")
+            frame.pts = i
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    return path
+
+
+def kept(source, suffix, *, most_lost=0):
+    """What the sound became: seconds, channels, format."""
+    target = source.with_name(f"out{suffix}")
+    outcome = process(Job(source, target, source.name),
+                      Pipeline(defaults(), finder=FakeFinder(empty_faces())),
+                      writing=Writing(keep_audio=True))
+    assert outcome.lost <= most_lost
+    with av.open(str(target)) as container:
+        stream = container.streams.audio[0]
+        seconds = sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
+        return seconds, stream.layout.nb_channels, stream.format.name
+
+
+@pytest.mark.parametrize(("codec", "layout", "suffix", "channels"), [
+    ("pcm_s16le", "stereo", ".mp4", 2), ("ac3", "5.1(side)", ".webm", 6),
+    ("ac3", "5.1(side)", ".mpg", 2), ("aac", "5.1", ".mp4", 6)])
+def test_layouts_of_sound_that_the_other_container_knows_not(tmp_path, codec, layout, suffix,
+                                                            channels):
+    seconds, count, _ = kept(with_sound(tmp_path / "a.mkv", codec, layout), suffix)
+    assert abs(seconds - 1) < 0.15 and count == channels
+
+
+def test_the_depth_of_sound_stays(tmp_path):
+    assert kept(with_sound(tmp_path / "a.mkv", "flac", "stereo", "s32"), ".mkv")[2] == "s32"
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mp4"])
+def test_sound_goes_on_where_recordings_were_joined(tmp_path, suffix):
+    one = with_sound(tmp_path / "a.ts", "aac", "stereo").read_bytes()
+    source = tmp_path / "joined.ts"
+    source.write_bytes(one + one)
+    # Where one file ends and the next begins, a packet is cut in two.
+    assert abs(kept(source, suffix, most_lost=1)[0] - 2) < 0.2
