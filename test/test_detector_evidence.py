@@ -27,8 +27,9 @@ OPTIONS = {"margin": 0.1, "min_surrogate_px": 12, "carry_frames": 30,
     # It is not: the mesh agrees, or it is seen a second time and not denied.
     (0.49, False, 0.8, False, FACE),
     (0.15, False, 0.8, True, FACE),
-    (0.35, False, 0.3, True, FACE),
-    (0.35, False, UNKNOWN, True, FACE),
+    (0.40, False, 0.3, True, FACE),
+    (0.40, False, UNKNOWN, True, FACE),
+    (0.39, False, 0.3, True, GLIMPSE),
     (0.45, False, 0.05, True, GLIMPSE),
     # One weak look: covered where it is seen.
     (0.49, False, 0.0, False, GLIMPSE),

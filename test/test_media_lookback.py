@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,6 +158,19 @@ def test_backwards_as_far_as_something_was_seen_and_three_frames_more(hinted, be
     assert [len(done.faces) for done in out] == [0] * begins + [1] * (20 - begins)
 
 
-def test_a_glimpse_is_not_covered_backwards():
-    _, out = run(Appears(10, last=10))
-    assert [len(done.faces) for done in out] == [0] * 10 + [1] + [0] * 9
+class Doubted(Appears):
+    """The same, but seen beyond doubt from frame ``sure`` on only."""
+
+    def __init__(self, first, sure, **options):
+        super().__init__(first, **options)
+        self.sure = sure
+
+    def find(self, frame, *, stamp_ns=0):
+        found = super().find(frame, stamp_ns=stamp_ns)
+        return replace(found, doubtful=frozenset() if self.calls >= self.sure else frozenset({1}))
+
+
+@pytest.mark.parametrize(("sure", "begins"), [(10, 5), (12, 5), (13, 5), (99, 10)])
+def test_only_what_is_seen_beyond_doubt_is_covered_backwards(sure, begins):
+    _, out = run(Doubted(10, sure))
+    assert [len(done.faces) for done in out] == [0] * begins + [1] * (20 - begins)

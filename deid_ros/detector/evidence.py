@@ -24,7 +24,7 @@ class EvidenceRule:
     ask_part: float = 0.5       # part of the threshold from which the mesh is asked
     mesh_belief: float = 0.8    # of the mesh network, to agree with a detection
     mesh_overlap: float = 0.35  # IoU of its box with the detection's, to agree
-    denied_score: float = 0.4   # what the mesh denies is covered from here on all the same
+    fair_score: float = 0.4     # covered though the mesh denies it; twice, it begins a track
     again_overlap: float = 0.3  # IoU with the frame before's, to be seen again
     # Life.
     follow_part: float = 0.25   # part of the threshold from which an answer continues a track
@@ -58,10 +58,10 @@ def judge(rule: EvidenceRule, *, score: float, threshold: float, turned: bool, b
     """
     if belief >= rule.mesh_belief and score >= rule.ask_part * threshold:
         return Verdict.FACE if again or score >= threshold else Verdict.GLIMPSE
-    denied = belief < rule.nothing_belief
-    if turned or score < threshold or (denied and score < rule.denied_score):
+    denied, fair = belief < rule.nothing_belief, score >= rule.fair_score
+    if turned or score < threshold or (denied and not fair):
         return Verdict.NOTHING
-    if score >= rule.sure_score or (again and not denied):
+    if score >= rule.sure_score or (again and fair and not denied):
         return Verdict.FACE
     return Verdict.GLIMPSE
 

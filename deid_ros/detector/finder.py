@@ -50,13 +50,14 @@ class Found:
     ``faces``: N rows of ``faces.FACE``. ``chips``: BGR uint8 (M, S, S, 3), M <= N,
     to which ``faces['chip']`` points. ``cut``: another scene begins with this frame.
     ``hints`` float32 (K, 4): boxes of all that the detector saw, however weakly; None where
-    nobody knows.
+    nobody knows. ``doubtful``: tracks that were never seen beyond doubt.
     """
 
     faces: np.ndarray
     chips: np.ndarray
     cut: bool = False
     hints: np.ndarray | None = None
+    doubtful: frozenset[int] = frozenset()
 
 
 class FaceFinder:
@@ -202,8 +203,10 @@ class FaceFinder:
             self.rule, sure=track.sure, spoken=track.spoken, doubted=track.doubted)])
         tracker.expire(frame.shape)
         raw = {track.id: row["box"] for track, row in zip(tracks, detections, strict=True)}
-        faces, chips = self.table.rows(frame, [*tracker.tracks, *glimpses], raw)
-        return Found(faces, chips, cut, hints)
+        everybody = [*tracker.tracks, *glimpses]
+        faces, chips = self.table.rows(frame, everybody, raw)
+        return Found(faces, chips, cut, hints, frozenset(
+            track.id for track in everybody if not track.sure))
 
     def _match(self, detections: np.ndarray) -> np.ndarray:
         """The track of each row of ``DETECTION``, int (N,), or -1: sure rows choose first."""

@@ -46,10 +46,14 @@ class _Waiting:
 
 @dataclass(slots=True)
 class _New:
-    """A new track: the frames in which it and its scene began, and its first rows."""
+    """A new track: the frames in which it and its scene began, and its first rows.
+
+    ``sure``: it was seen beyond doubt, so that it was no glimpse of something else.
+    """
 
     index: int
     scene: int
+    sure: bool = False
     rows: list[np.ndarray] = field(default_factory=list)
 
 
@@ -135,8 +139,11 @@ class LookBack:
             # A scene that begins with a face shows it in no frame before.
             if track > self._highest and index > self._cut:
                 self._new[track] = _New(index, self._cut)
-            if track in self._new and len(self._new[track].rows) < _SPEED_FRAMES:
-                self._new[track].rows.append(row.copy())
+            new = self._new.get(track)
+            if new is not None:
+                new.sure |= track not in getattr(found, "doubtful", ())
+                if len(new.rows) < _SPEED_FRAMES:
+                    new.rows.append(row.copy())
         self._highest = max(self._highest, int(found.faces["track_id"].max(initial=0)))
 
     def _leave(self) -> tuple[Any, Processed | DeidError]:
@@ -146,7 +153,7 @@ class LookBack:
         if waiting.error is not None:
             return waiting.token, waiting.error
         found = waiting.found
-        ahead = [new for new in self._new.values() if self._lasts(new)
+        ahead = [new for new in self._new.values() if new.sure
                  and new.scene <= index and new.index - index <= self._frames
                  and self._was_there(new, waiting)]
         if ahead:
@@ -172,10 +179,6 @@ class LookBack:
             if unseen > _UNSEEN:
                 return False
         return True
-
-    def _lasts(self, new: _New) -> bool:
-        """Whether a face is more than a glimpse: seen again, or there was no time for that."""
-        return len(new.rows) > 1 or new.index == self._noted - 1
 
 
 def backwards(rows: list[np.ndarray], frames: int) -> np.ndarray:
