@@ -111,8 +111,9 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
             int, "Gallery identities blended in one surrogate; at most the size of the gallery",
             unit="identities", minimum=1, maximum=1000, live=True),
         "preserve": Parameter(
-            list, "What a surrogate keeps of the person; ['none'] for nothing",
-            choices=("sex", "none"), live=True),
+            list, "What a surrogate keeps of the person, age and complexion in three bands each; "
+            "['none'] for nothing",
+            choices=("sex", "age", "complexion", "none"), live=True),
         "margin": Parameter(
             float, "Policy margin: least cosine distance of a contributor to the person; 0: the "
             "median distance between two gallery people of one sex", minimum=0.0, maximum=2.0,

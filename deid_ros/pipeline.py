@@ -126,9 +126,9 @@ class Pipeline:
     def generator(self) -> Any:
         """Identity codes and faces to surrogates: a ``SurrogateGenerator``."""
         if self._generator is None:
-            from deid_ros.generator import create_generator
+            from deid_ros.generator import SurrogateGenerator
 
-            self._generator = create_generator(file_of(self.config["generator"]["generator"]))
+            self._generator = SurrogateGenerator(file_of(self.config["generator"]["generator"]))
         return self._generator
 
     @property

@@ -13,7 +13,7 @@ from deid_ros.generator.face_space import FaceSpace
 from deid_ros.training.face_space import fit_face_space
 from deid_ros.training.textures import TrainingSet
 
-SIDE = 256
+SIDE = 384
 
 
 def make_people(count: int = 6, *, seed: int = 0) -> TrainingSet:
@@ -32,7 +32,8 @@ def make_people(count: int = 6, *, seed: int = 0) -> TrainingSet:
     return TrainingSet(
         np.array([f"p{i}" for i in range(count)]), np.array(list("MF" * count)[:count]),
         np.array(textures), np.ones((count, SIDE, SIDE), bool), shapes,
-        np.array([geometry.measure_expression(s) for s in shapes], np.float32))
+        np.array([geometry.measure_expression(s) for s in shapes], np.float32),
+        np.zeros(count, int))
 
 
 @functools.cache

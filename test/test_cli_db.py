@@ -22,11 +22,11 @@ from deid_ros.training import database
 from deid_ros.training.database import Portrait, Stages, build_gallery, read_portraits
 
 
-def encode(frame, mesh):
+def encode(frame, mesh, sex):
     """A stand-in for the face space: says what it was given."""
     code = np.array([frame.shape[0], frame.shape[1], frame[0, 0, 0], mesh[:, 0].mean()])
     shape = np.asarray(mesh, np.float32) - np.asarray(mesh, np.float32).mean(axis=0)
-    return code.astype(np.float32), shape
+    return code.astype(np.float32), shape, 20.0
 
 
 class Detector:
@@ -143,6 +143,20 @@ def test_people_without_attributes_are_usable_and_counted(folder, tmp_path):
     assert len(lines) == 1 and "nothing about 2 people (b, ...)" in lines[0]
 
 
+def test_ages_stand_in_the_table(run, folder, tmp_path):
+    people = table(tmp_path / "p.csv", "id,sex,age\na,M,24\nb,F,\nc,M,61.5\n")
+    run("build", folder, "--csv", people, "-o", tmp_path / "g.npz")
+    gallery = Gallery.load(tmp_path / "g.npz")
+    np.testing.assert_array_equal(gallery.age, np.float32([24, np.nan, 61.5]))
+    np.testing.assert_array_equal(gallery.complexion, np.float32([20, 20, 20]))
+    status, out, _ = run("info", tmp_path / "g.npz")
+    assert status == 0 and "1 young, 0 middle, 1 old, 0 dark, 3 brown, 0 light" in out
+    for text in ("old", "-3", "nan", "500"):
+        people = table(tmp_path / "p.csv", f"id,sex,age\na,M,{text}\n")
+        status, _, err = run("build", folder, "--csv", people, "-o", tmp_path / "h.npz")
+        assert status == 2 and f"'{text}' in column age of a" in err
+
+
 def test_bad_portraits_are_named_and_left_out(run, folder, tmp_path):
     picture(folder / "d_none.png", faces=0)
     picture(folder / "e_two.png", faces=2)
@@ -162,7 +176,7 @@ def test_bad_portraits_are_named_and_left_out(run, folder, tmp_path):
 
 def test_a_code_that_is_not_finite_is_left_out(folder, stages):
     broken = Stages(stages.detector, stages.locate, stages.extractor,
-                    lambda frame, mesh: (np.full(4, np.nan, np.float32), mesh))
+                    lambda frame, mesh, sex: (np.full(4, np.nan, np.float32), mesh, 20.0))
     lines = []
     with pytest.raises(GalleryError, match="None of 1 portraits"):
         build_gallery([Portrait("a", folder / "a.png")], broken, warn=lines.append)
@@ -237,7 +251,8 @@ def test_info(run, folder, tmp_path):
     run("build", folder, "--csv", people, "-o", path)
     status, out, _ = run("info", path)
     assert status == 0
-    lines = {line[:34].strip(): line[34:].strip() for line in out.splitlines()}
+    lines = {name: value.strip() for name, value in
+             (line.split("  ", 1) for line in out.splitlines())}
     assert lines["identities"] == "3 (2 M, 1 F, 0 of unknown sex)"
     assert lines["extractor"] == "vggface, 8 numbers"
     assert lines["face space"] == "SHA-256 5e, not that of the installed generator"
@@ -255,7 +270,7 @@ def test_info_without_any_sex_or_company(run, tmp_path):
     picture(folder / "only.png")
     run("build", folder, "-o", tmp_path / "g.npz")
     status, out, _ = run("info", tmp_path / "g.npz")
-    assert status == 0 and "no sex known" in out
+    assert status == 0 and "in bands" in out and "0 dark, 1 brown, 0 light" in out
 
 
 def test_a_real_photograph(astronaut, tmp_path):

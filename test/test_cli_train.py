@@ -15,8 +15,7 @@ from deid_ros.cli import main
 pytest.importorskip("tensorflow")
 pytest.importorskip("onnx")
 
-SMALL = ["--batch", "4", "--precision", "float32", "--warm-up", "1", "--steps", "3",
-         "--student-faces", "4", "--student-steps", "2"]
+SMALL = ["--batch", "4", "--precision", "float32", "--warm-up", "1", "--steps", "3"]
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +81,11 @@ def test_interrupted_it_keeps_its_state_and_says_how_to_go_on(trained):
 def test_resumed_it_goes_on_to_the_end(trained):
     folder, status, told, first = trained
     table = losses(folder / "work")
-    assert status == 0 and "student: too few people to hold any out" in told
+    assert status == 0 and told
     assert [row[0] for row in table] == [1, 2, 3] and table[0] == first[0]
     assert np.isfinite(table).all()
     # After the warm-up there is somebody to fool.
-    assert table[0][3:] == [0, 0, 0, 0, 0] and table[2][6] > 0
-    # And somebody to stay: what the student says.
-    assert table[2][5] > 0
+    assert table[0][3:] == [0, 0, 0, 0] and table[2][5] > 0
 
 
 def test_everything_is_written(trained):
@@ -96,8 +93,7 @@ def test_everything_is_written(trained):
     assert {p.name for p in (folder / "m").iterdir()} == {
         "generator.keras", "generator.onnx", "face_space.npz"}
     work = {p.name for p in (folder / "work").iterdir()}
-    assert {"losses.csv", "losses.png", "sheet.png", "options.json", "state.npz",
-            "student.npz", "student.keras"} <= work
+    assert {"losses.csv", "losses.png", "sheet.png", "options.json", "state.npz"} <= work
     sheet = cv2.imread(str(folder / "work" / "sheet.png"))
     assert sheet.shape[0] > 2000 and sheet.std() > 30
 
@@ -114,10 +110,12 @@ def test_what_is_written_makes_the_faces(trained):
     model = keras.models.load_model(folder / "m" / "generator.keras")
     kept = np.asarray(model([code[None], expression[None]]))[0]
     # The live path smooths the rim, and skin above the ears that hair may shade.
-    middle, below = slice(90, 170), slice(156, 190)
+    middle, below = slice(135, 255), slice(234, 285)
     plain = np.clip((kept + 1) * 127.5, 0, 255).round().astype(np.uint8)
-    gap = np.abs(skin.crisp(plain) + skin.grain() - texture)[below, middle]
-    assert gap.max() <= 4
+    gap = np.abs(plain.astype(int) - texture)
+    # Open mouths are drawn with short teeth.
+    mouth = cv2.dilate(skin.regions()["mouth"].astype(np.uint8), np.ones((9, 9))) > 0
+    assert gap[below, middle][~mouth[below, middle]].max() <= 4
     # So early it is still the linear texture of the mean: a face, not noise.
     mean = cv2.resize(texture, (128, 128), interpolation=cv2.INTER_AREA)[44:84, 44:84]
     assert np.abs(mean - network.space.texture_mean[44:84, 44:84]).mean() < 12
@@ -132,8 +130,7 @@ def test_the_same_seed_gives_the_same_losses(trained, tmp_path):
     people = TrainingSet.load(next((folder / "work").glob("data-*.npz")))
     assert people.ids.tolist() == ["p0", "p1", "p2", "p3", "p4"]
     options = TrainingOptions(**load_options("generator", {
-        "batch": 4, "precision": "float32", "warm_up": 1, "steps": 3,
-        "student_faces": 4, "student_steps": 2}))
+        "batch": 4, "precision": "float32", "warm_up": 1, "steps": 3}))
     again = GeneratorTraining(people, tmp_path / "again", options)
     again.run(stop=lambda: again.step == 1)
     assert losses(tmp_path / "again")[0] == pytest.approx(losses(folder / "work")[0], rel=1e-3)

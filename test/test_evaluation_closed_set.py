@@ -13,7 +13,7 @@ from deid_ros.evaluation.closed_set import canonical_rank_1, examine, refusals
 from deid_ros.matcher.blending import Pool
 from deid_ros.matcher.k_same import KSame
 
-POOL = Pool(make_gallery(14, 12), mix=2, need_all=True)
+POOL = Pool(make_gallery(14, 12), mix=2)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)

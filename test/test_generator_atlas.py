@@ -26,7 +26,7 @@ def smooth_picture(seed: int = 0) -> np.ndarray:
 def test_weights_are_barycentric_and_cover_most_of_the_texture():
     corners, weights = atlas.texel_weights()
     inside = weights.sum(-1) > 0.5
-    assert corners.shape == weights.shape == (256, 256, 3)
+    assert corners.shape == weights.shape == (384, 384, 3)
     assert 0.4 < inside.mean() <= 1
     assert np.abs(weights[inside].sum(-1) - 1).max() < 1e-4
     assert not weights[~inside].any() and not corners[~inside].any()
@@ -58,9 +58,9 @@ def test_a_portrait_renders_back_to_itself(astronaut):
 
 
 def test_a_turned_head_hides_its_far_side():
-    marked = np.zeros((256, 256, 3), np.uint8)
-    marked[:, :128] = (255, 0, 0)
-    marked[:, 128:] = (0, 0, 255)
+    marked = np.zeros((384, 384, 3), np.uint8)
+    marked[:, :192] = (255, 0, 0)
+    marked[:, 192:] = (0, 0, 255)
 
     def share(yaw: float) -> float:
         drawn = atlas.render(marked, points_at(geometry.Pose(yaw, 0, 0, 100, (160, 160))), SIZE)
@@ -74,7 +74,7 @@ def test_a_turned_head_hides_its_far_side():
 
 @pytest.mark.parametrize("center", [(-500, 160), (160, 5000), (1e6, 1e6)])
 def test_a_face_outside_the_picture_draws_nothing(center):
-    drawn = atlas.render(np.full((256, 256, 3), 200, np.uint8),
+    drawn = atlas.render(np.full((384, 384, 3), 200, np.uint8),
                          points_at(geometry.Pose(0, 0, 0, 100, center)), 64)
     assert drawn.shape == (64, 64, 4) and not drawn.any()
 
@@ -90,6 +90,6 @@ def test_a_face_cut_by_the_edge_is_the_same_within():
 
 
 def test_a_tiny_face_renders():
-    drawn = atlas.render(np.full((256, 256, 3), 200, np.uint8),
+    drawn = atlas.render(np.full((384, 384, 3), 200, np.uint8),
                          points_at(geometry.Pose(0, 0, 0, 3, (5, 5))), 10)
     assert drawn[5, 5, 3] == 255 and abs(int(drawn[5, 5, 0]) - 200) <= 1

@@ -61,8 +61,8 @@ def test_a_person_comes_back_from_their_code():
 
 def test_a_partly_seen_texture_gives_nearly_the_same_code():
     people, space = make_people(), make_space()
-    valid = np.ones((256, 256), bool)
-    valid[:, 180:] = False
+    valid = np.ones((384, 384), bool)
+    valid[:, 270:] = False
     args = people.textures[2], people.shapes[2], people.expressions[2]
     whole, part = space.project(*args), space.project(*args, valid)
     nearest = [np.linalg.norm(part - code) for code in codes_of(space, people)]

@@ -28,7 +28,7 @@ def inputs():
 
 def test_untrained_it_makes_the_linear_texture(network, inputs):
     out = np.asarray(network(inputs))
-    assert out.shape == (2, 256, 256, 3)
+    assert out.shape == (2, 384, 384, 3)
     wanted = make_people().textures[:2].astype(np.float32)
     rows, columns = (slice(2 * s.start + 2, 2 * s.stop - 2) for s in window())
     gap = (out + 1) * 127.5 - wanted
@@ -68,7 +68,7 @@ def test_any_mouth_gives_a_finite_texture(network, inputs):
 def test_the_judge_has_two_scales(network):
     from deid_ros.generator.network import build_discriminator
 
-    answers = build_discriminator()(np.zeros((1, 256, 256, 3), np.float32))
+    answers = build_discriminator()(np.zeros((1, 384, 384, 3), np.float32))
     assert all(a.shape[0] == 1 and a.shape[1] == a.shape[2] for a in answers)
     assert [a.shape[-1] for a in answers[:2]] == [1, 1]
     assert len(answers) > 4 and min(a.shape[-1] for a in answers[2:]) > 1

@@ -22,7 +22,7 @@ def test_every_pixel_shows_the_surface_that_lies_there(size, yaw):
     assert (inside > 0).mean() > 0.3
     ys, xs = np.nonzero(inside)
     corners, weights = atlas.texel_weights()
-    u, v = np.clip(np.round(where[ys, xs]).astype(int), 0, 255).T
+    u, v = np.clip(np.round(where[ys, xs]).astype(int), 0, 383).T
     known = weights[v, u].sum(axis=1) > 0.5
     back = np.einsum("nk,nkc->nc", weights[v, u][known], points[corners[v, u][known]])[:, :2]
     off = np.linalg.norm(back - np.stack([xs[known] + left, ys[known] + top], 1), axis=1)
@@ -47,7 +47,7 @@ def test_a_face_across_the_edge_is_the_same_face_cut_off(move):
 
 
 def test_render_has_the_texture_inside_and_nothing_outside():
-    drawn = atlas.render(np.full((256, 256, 2), (7, 200), np.uint8), placed(80, 20), 80)
+    drawn = atlas.render(np.full((384, 384, 2), (7, 200), np.uint8), placed(80, 20), 80)
     inside = drawn[..., 2] > 0
     assert (drawn[inside] == (7, 200, 255)).all()
     assert inside.any() and not drawn[~inside].any()
@@ -58,12 +58,13 @@ def test_the_nearest_surface_wins():
     points = placed(200, 60)
     left, top, where, inside = atlas.draw_map(points, 200)
     x, y = np.round(points[1, :2]).astype(int)   # the tip of the nose
-    u, v = geometry.mesh_model()["uv"][1] * 256 - 0.5
+    u, v = geometry.mesh_model()["uv"][1] * 384 - 0.5
     near = where[y - top - 1:y - top + 2, x - left - 2:x - left + 1].reshape(-1, 2)
-    assert np.linalg.norm(near - (u, v), axis=1).min() < 6
+    assert np.linalg.norm(near - (u, v), axis=1).min() < 9
 
 
-@pytest.mark.parametrize("scale, side", [(300, 256), (75, 256), (60, 128), (30, 64), (1, 32)])
+@pytest.mark.parametrize("scale, side", [(300, 384), (107, 288), (108, 384), (60, 192), (50, 144),
+                                         (30, 96), (10, 36), (1, 36)])
 def test_far_faces_are_drawn_from_a_smaller_texture(scale, side):
     assert atlas.fitting_side(scale) == side
 

@@ -1,4 +1,4 @@
-"""The gallery: its file, its checks, nearest identities, the vote for the sex."""
+"""The gallery: its file, its checks, nearest identities."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from synthetic_gallery import DIMENSIONS, faces, make_gallery
 from deid_ros.errors import GalleryError
 from deid_ros.matcher import SCHEMA, Gallery
 
-ARRAYS = ("ids", "embeddings", "sex", "shapes", "codes", "sha256", "usable")
+ARRAYS = ("ids", "embeddings", "sex", "shapes", "codes", "sha256", "usable", "age", "complexion")
 
 
 @pytest.fixture
@@ -39,11 +39,11 @@ def test_nobody_asks(gallery):
     ids, distances = gallery.nearest(none, 3)
     assert ids.shape == distances.shape == (0, 3)
     assert distances.dtype == np.float32
-    assert gallery.apparent_sex(none).shape == (0,)
 
 
 def test_file_round_trip_is_exact_and_reproducible(gallery, tmp_path):
-    gallery = dataclasses.replace(gallery, usable=np.arange(len(gallery)) % 2 == 0, space="5" * 64)
+    gallery = dataclasses.replace(gallery, usable=np.arange(len(gallery)) % 2 == 0, space="5" * 64,
+                                  age=np.arange(len(gallery)))
     gallery.save(tmp_path / "new" / "a.npz")
     gallery.save(tmp_path / "b.npz")
     assert (tmp_path / "new" / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
@@ -195,29 +195,6 @@ def test_bad_embeddings(gallery, embeddings):
         gallery.nearest(embeddings, 1)
 
 
-def test_apparent_sex_and_leave_one_out(gallery):
-    assert (gallery.apparent_sex(faces("M", 50, 7)) == "M").mean() > 0.95
-    assert (gallery.apparent_sex(faces("F", 50, 8)) == "F").mean() > 0.95
-    accuracy = gallery.sex_accuracy()
-    assert accuracy["M"][1] == 40 and accuracy["F"][1] == 30
-    assert accuracy["M"][0] >= 38 and accuracy["F"][0] >= 28
-    # Labels that say nothing are guessed by the others no better than by chance.
-    shuffled = dataclasses.replace(
-        gallery, sex=np.random.default_rng(0).permutation(gallery.sex))
-    rights = sum(right for right, _ in shuffled.sex_accuracy().values())
-    assert rights < 50
-
-
-def test_unknown_sex_does_not_vote():
-    sex = np.array(["?"] * 65 + ["F"] * 5)
-    assert make_gallery(sex=sex).apparent_sex(faces("M", 3, 7)).tolist() == ["F"] * 3
-    nobody = make_gallery(sex=np.array(["?"] * 70))
-    assert nobody.apparent_sex(faces("M", 3, 7)).tolist() == ["?"] * 3
-    assert nobody.sex_accuracy() == {}
-
-
 def test_a_gallery_of_one():
     gallery = make_gallery(1, 0)
-    assert gallery.apparent_sex(faces("F", 1, 3)).tolist() == ["M"]
-    assert gallery.sex_accuracy() == {}
     assert gallery.nearest(faces("F", 1, 3), 1)[0].tolist() == [["id000"]]

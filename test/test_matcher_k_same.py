@@ -11,6 +11,7 @@ from synthetic_gallery import faces, make_gallery
 from deid_ros.errors import ConfigError
 from deid_ros.matcher import Matcher
 from deid_ros.matcher.k_same import clusters_of
+from deid_ros.matcher.traits import Traits
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_certificate(gallery, enrolled):
 def test_groups_and_surrogates_keep_the_sex(gallery, enrolled):
     matcher = make(gallery, enrolled)
     table = dict(zip(gallery.ids.tolist(), gallery.sex.tolist()))
-    voted = dict(zip(enrolled[0], gallery.apparent_sex(enrolled[1]).tolist()))
+    voted = dict(zip(enrolled[0], Traits(gallery).sexes(enrolled[1]).tolist()))
     for group in matcher.certificate()["groups"]:
         shown = {table[name] for name in group["surrogate"]}
         assert shown == {voted[name] for name in group["people"]}

@@ -30,7 +30,7 @@ def test_one_identity_is_that_identity():
 def test_a_mixture_is_the_matchers_blend():
     gallery = make_gallery()
     rows, weights = np.array([2, 5, 9]), np.array([1.0, 2.0, 0.5])
-    pool = Pool(gallery, mix=3, need_all=False)
+    pool = Pool(gallery, mix=3, keep=())
     assert np.allclose(mix_by_id(gallery, "id002+id005*2+id009*0.5"),
                        pool.blend("M", rows, weights), atol=1e-5)
 

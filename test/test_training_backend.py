@@ -25,8 +25,7 @@ from deid_ros.training.generator import GeneratorTraining, TrainingOptions
 from deid_ros.training.options import load_options
 import keras
 options = TrainingOptions(**load_options("generator", {
-    "batch": 4, "warm_up": 1, "steps": 6, "penalty_every": 2, "matching": 1.0,
-    "student_faces": 0, "student_steps": 1}))
+    "batch": 4, "warm_up": 1, "steps": 6, "penalty_every": 2, "matching": 1.0}))
 folder, resume, stop = Path(sys.argv[1]), sys.argv[2] == "resume", int(sys.argv[3])
 training = GeneratorTraining(make_people(), folder, options, resume=resume)
 begun = training.step

@@ -96,7 +96,7 @@ def _openings(args: argparse.Namespace) -> int:
     from deid_ros.matcher.gallery import Gallery
     from deid_ros.resources import sha256_of, share_path
     from deid_ros.training import openings
-    from deid_ros.training.vetting import read_scenes
+    from deid_ros.training.scenes import read_scenes
 
     if args.count < 2:
         raise TrainingError(f"--count is {args.count}; give 2 or more.")

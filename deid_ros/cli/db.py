@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deid_ros.cli.options import add_parameter, overrides_of
 from deid_ros.config import as_list, defaults, file_of, load
+
+if TYPE_CHECKING:
+    from deid_ros.matcher.gallery import Gallery
 
 __all__ = ["register", "run"]
 
@@ -23,21 +27,11 @@ examples:
   deid db build portraits/ -o DB/gallery.npz
   deid db build portraits/ --csv portraits.csv --split gallery -o DB/gallery.npz
 
-The table (--csv) has the columns id and sex (M or F) and, for --split, split. The
+The table (--csv) has the columns id and sex (M or F), perhaps age (years), and, for
+--split, split. The
 attributes (--attributes) have the columns id, glasses, beard, grey, occluded (0:
 no); surrogates are not blended from people with any of them while enough others
 remain.
-"""
-
-VET = """\
-Draw blends of a gallery's people into portraits and keep those that a recogniser takes
-for none of the people they are blended from. Random surrogates are drawn from them
-afterwards, so that no real person's face lands on a stranger. Takes some seconds a
-blend; do it once, after deid db build."""
-
-VET_EPILOG = """\
-example:
-  deid db vet DB/gallery.npz portraits/ --count 256
 """
 
 INFO = "Show what a gallery holds."
@@ -62,17 +56,6 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     add_parameter(build, "matcher", "extractor_weights")
     add_parameter(build, "detector", "detector")
     add_parameter(build, "detector", "threshold")
-    vet = commands.add_parser("vet", help="look for blends that are nobody", description=VET,
-                              epilog=VET_EPILOG,
-                              formatter_class=argparse.RawDescriptionHelpFormatter)
-    vet.add_argument("file", metavar="FILE", type=Path, help="gallery file, changed in place")
-    vet.add_argument("folder", metavar="FOLDER", type=Path,
-                     help="the portraits that it was built from")
-    vet.add_argument("--count", metavar="N", type=int, default=256,
-                     help="blends of each sex [256]")
-    vet.add_argument("--seed", metavar="N", type=int, default=0, help="of the draws [0]")
-    add_parameter(vet, "matcher", "mix")
-    add_parameter(vet, "matcher", "extractor_weights")
     info = commands.add_parser("info", help="show what a gallery holds", description=INFO)
     info.add_argument("file", metavar="FILE", nargs="?",
                       help="gallery file [the installed one]")
@@ -80,7 +63,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build or show a gallery; 0 when it is done."""
-    return {"build": _build, "vet": _vet, "info": _info}[args.db_command](args)
+    return {"build": _build, "info": _info}[args.db_command](args)
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -108,33 +91,6 @@ def _build(args: argparse.Namespace) -> int:
     return 0
 
 
-def _vet(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
-    from deid_ros.errors import GalleryError
-    from deid_ros.extractor import create_extractor
-    from deid_ros.generator import SurrogateGenerator
-    from deid_ros.matcher.gallery import Gallery
-    from deid_ros.resources import sha256_of, share_path
-    from deid_ros.training.vetting import Vetting, read_scenes
-
-    if args.count < 1:
-        raise GalleryError(f"--count is {args.count}; give 1 or more.")
-    options = load(None, overrides_of(args))["matcher"]
-    gallery = Gallery.load(args.file)
-    space = share_path("models", "face_space.npz")
-    gallery.require_space(sha256_of(space), path=args.file, space=space)
-    extractor = create_extractor(gallery.extractor, weights=options["extractor_weights"] or None)
-    vetting = Vetting(gallery, read_scenes(gallery, args.folder, seed=args.seed),
-                      generator=SurrogateGenerator(), extractor=extractor, mix=options["mix"],
-                      seed=args.seed)
-    done = vetting.run(args.count, progress=lambda items, title: tqdm(
-        items, unit="blend", desc=title, file=sys.stderr))
-    done.save(args.file)
-    print(f"{args.file}: {len(done.draws)} blends of {options['mix']} people that are nobody")
-    return 0
-
-
 def _info(args: argparse.Namespace) -> int:
     import numpy as np
 
@@ -145,8 +101,6 @@ def _info(args: argparse.Namespace) -> int:
     gallery = Gallery.load(path)
     counts = ", ".join(f"{int((gallery.sex == sex).sum())} {name}" for sex, name in
                        (("M", "M"), ("F", "F"), ("?", "of unknown sex")))
-    judged = "; ".join(f"{sex} {right} of {count}"
-                       for sex, (right, count) in gallery.sex_accuracy().items())
     low, middle, high = np.quantile(gallery.neighbour_distances, [0, 0.5, 1])
     lines = {
         "file": path,
@@ -154,18 +108,30 @@ def _info(args: argparse.Namespace) -> int:
         "schema": gallery.schema,
         "identities": f"{len(gallery)} ({counts})",
         "usable": int(gallery.usable.sum()),
-        "vetted blends": (f"{len(gallery.draws)} of {gallery.draws.shape[1]} people"
-                          if len(gallery.draws) else "none; make some with: deid db vet"),
+        "in bands": _bands(gallery),
         "extractor": f"{gallery.extractor}, {gallery.embeddings.shape[1]} numbers",
         "code size": gallery.code_size,
         "face space": _space(gallery.space),
         "nearest other": f"cosine distance {low:.4f} to {high:.4f}, median {middle:.4f}",
-        "sex judged rightly by the others": judged or "no sex known",
     }
     width = max(map(len, lines))
     for name, value in lines.items():
         print(f"{name:<{width}}  {value}")
     return 0
+
+
+def _bands(gallery: Gallery) -> str:
+    """How many usable people there are of each band of age and complexion."""
+    import numpy as np
+
+    from deid_ros.matcher.traits import AGE, COMPLEXION
+
+    parts = []
+    for bands, numbers in ((AGE, gallery.age), (COMPLEXION, gallery.complexion)):
+        known = numbers[gallery.usable & np.isfinite(numbers)]
+        parts += [f"{int((bands.of(known) == i).sum())} {name}" for i, name in
+                  enumerate(bands.names)] if len(known) else []
+    return ", ".join(parts) or "neither age nor complexion known"
 
 
 def _space(digest: str) -> str:

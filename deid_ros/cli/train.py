@@ -21,10 +21,9 @@ from deid_ros.training.options import OPTIONS, defaults, load_options
 __all__ = ["register", "run"]
 
 GENERATOR = """\
-Train the generator on a folder of portraits, one person each: textures and shapes
+Train the generator on folders of portraits, one person each: textures and shapes
 are taken from the portraits, a network learns to make them from identity codes and
-expressions. A small student of dlib's extractor watches that a blend stays the same
-person in every expression and becomes none of those in it (--identity 0: without).
+expressions. With several folders, --csv names a table for each, in the same order.
 Writes OUTPUT, the same network as .onnx, which the live path runs, and
 face_space.npz beside them; a gallery must be built with the three: deid db build."""
 
@@ -46,8 +45,8 @@ that JAX knows; on a CPU TensorFlow is faster. A run begun with one goes on with
 _EXAMPLES = {
     "generator": """\
   deid train generator portraits/ -o models/generator.keras
-  deid train generator portraits/ --csv portraits.csv --split gallery \\
-      --attributes attributes.csv -o models/generator.keras --seconds 3600
+  deid train generator synthetic/ portraits/ --csv synthetic.csv portraits.csv \\
+      --split gallery --attributes DB/attributes.csv -o models/generator.keras
   deid train generator portraits/ -o models/generator.keras --resume
 """,
     "extractor": """\
@@ -73,12 +72,12 @@ def register(subparsers: argparse._SubParsersAction) -> None:
 
 def _add_arguments(parser: argparse.ArgumentParser, training: str) -> None:
     generator = training == "generator"
-    parser.add_argument("folder", metavar="FOLDER", type=Path,
-                        help="folder of portraits" if generator else
+    parser.add_argument("folder", metavar="FOLDER", type=Path, nargs="+" if generator else None,
+                        help="folders of portraits" if generator else
                         "folder with a folder of images for each identity")
     parser.add_argument("-o", "--output", metavar="OUTPUT", type=Path, required=True,
                         help="network to write (.keras)")
-    parser.add_argument("--csv", metavar="FILE", type=Path,
+    parser.add_argument("--csv", metavar="FILE", type=Path, nargs="+" if generator else None,
                         help="table of the people: id, sex, split" if generator else
                         "table of the images: file, id")
     if generator:
@@ -164,9 +163,15 @@ def _generator(args: argparse.Namespace, options: dict[str, Any]) -> int:
     from deid_ros.training.export import export_generator
     from deid_ros.training.textures import TrainingSet, load_portraits, read_people
 
-    people = [p for p in read_people(args.folder, table=args.csv, split=args.split,
-                                     attributes=args.attributes) if p.plain]
-    kept = _kept(args, _fingerprint((p.path, (p.id, p.sex)) for p in people))
+    tables = args.csv or [None] * len(args.folder)
+    if len(tables) != len(args.folder):
+        raise TrainingError(f"--csv names {len(tables)} tables for {len(args.folder)} folders; "
+                            "give one for each folder, in the same order.")
+    people = [person for source, (folder, table) in enumerate(zip(args.folder, tables))
+              for person in read_people(folder, table=table, split=args.split,
+                                        attributes=args.attributes, source=source)
+              if person.plain]
+    kept = _kept(args, _fingerprint((p.path, (p.id, p.sex, p.source)) for p in people))
     if kept.exists():
         portraits = TrainingSet.load(kept)
     else:
@@ -178,8 +183,6 @@ def _generator(args: argparse.Namespace, options: dict[str, Any]) -> int:
     print(f"{len(portraits)} portraits of {len(people)}")
     training = GeneratorTraining(portraits, args.work, TrainingOptions(**options),
                                  resume=args.resume)
-    if training.student:
-        print(training.student)
     if not _run(training, args, options["steps"]):
         return 130
     network = training.averaged()

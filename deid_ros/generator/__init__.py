@@ -1,7 +1,6 @@
 """The generator: identity codes, expressions and poses become faces."""
 
 from deid_ros.generator.face_space import FaceSpace
-from deid_ros.generator.image_decoder import create_generator
 from deid_ros.generator.surrogate import SurrogateGenerator, TextureNetwork
 
-__all__ = ["FaceSpace", "SurrogateGenerator", "TextureNetwork", "create_generator"]
+__all__ = ["FaceSpace", "SurrogateGenerator", "TextureNetwork"]

@@ -18,7 +18,10 @@ __all__ = ["TEXTURE_SIDE", "draw_map", "fitting_side", "render", "sample", "texe
            "unwrap"]
 
 #: Side of a texture in texels.
-TEXTURE_SIDE = 256
+TEXTURE_SIDE = 384
+
+# Sides that textures are shrunk to, each at most a half larger than the one before.
+_SIDES = (36, 48, 72, 96, 144, 192, 288, TEXTURE_SIDE)
 
 # Texels per model unit, as a part of the texture's side.
 _TEXELS = 0.41
@@ -89,12 +92,12 @@ def render(texture: np.ndarray, points: np.ndarray, size: int) -> np.ndarray:
 
 
 def fitting_side(scale: float) -> int:
-    """The side of the texture, halved until a face drawn at ``scale`` (pixels per model
-    unit) no longer skips texels: a far face sampled too finely would glitter."""
-    side = TEXTURE_SIDE
-    while side > 32 and side * _TEXELS > 1.5 * scale:
-        side //= 2
-    return side
+    """The side to shrink a texture to for a face drawn at ``scale`` (pixels per model unit).
+
+    The smallest of a few that has at least about a texel a pixel; with many more, far
+    faces would glitter.
+    """
+    return next((side for side in _SIDES if side * _TEXELS >= 1.1 * scale), TEXTURE_SIDE)
 
 
 def sample(texture: np.ndarray, where: np.ndarray, inside: np.ndarray) -> np.ndarray:

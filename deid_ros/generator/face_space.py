@@ -19,7 +19,7 @@ import numpy as np
 
 from deid_ros import geometry
 from deid_ros.errors import ModelError
-from deid_ros.generator import atlas, skin
+from deid_ros.generator import skin
 from deid_ros.resources import share_path
 
 __all__ = ["COARSE_SIDE", "SHOWN", "FaceSpace", "apply_expression", "window"]
@@ -164,9 +164,9 @@ class FaceSpace:
         """The identity code, float32 (code_size,), of a texture and a shape.
 
         Args:
-            texture: BGR uint8 (256, 256, 3), complexion already normalised.
+            texture: BGR uint8 (384, 384, 3), complexion already normalised.
             shape: (468, 3) in model units, with the ``expression`` (7,).
-            valid: bool (256, 256); all of the core without it.
+            valid: bool (384, 384); all of the core without it.
         """
         small = cv2.resize(texture, (COARSE_SIDE,) * 2, interpolation=cv2.INTER_AREA)
         gap = (small - self.texture_mean)[window()].reshape(-1)
@@ -189,22 +189,3 @@ class FaceSpace:
         neutral = apply_expression(shape, self.expression_mean)
         shape_code = self.shape_basis @ (neutral - self.shape_mean).reshape(-1)
         return np.concatenate([texture_code, shape_code / self.shape_unit]).astype(np.float32)
-
-    def encode(self, frame: np.ndarray, mesh: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The identity code and the neutral shape of a face in a photograph.
-
-        Args:
-            frame: BGR uint8 (H, W, 3).
-            mesh: float (468, 3) in pixels.
-
-        Returns:
-            float32 (code_size,), float32 (468, 3) in model units, mean expression.
-        """
-        pose = geometry.fit_pose(mesh)
-        texture = atlas.unwrap(frame, mesh)
-        valid = skin.valid_texels(texture, mesh)
-        texture = skin.tint(texture, (self.own_tone - 1) * (skin.mean_skin(texture) - self.tone))
-        shape = geometry.frontalise(mesh, pose)
-        expression = geometry.measure_expression(mesh, pose)
-        code = self.project(texture, shape, expression, valid)
-        return code, apply_expression(shape, self.expression_mean).astype(np.float32)

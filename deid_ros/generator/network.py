@@ -17,12 +17,14 @@ import numpy as np
 from keras import layers, ops
 
 from deid_ros.faces import EXPRESSION
+from deid_ros.generator.atlas import TEXTURE_SIDE
 from deid_ros.generator.face_space import COARSE_SIDE, SHOWN, FaceSpace, window
 
 __all__ = ["build_discriminator", "build_generator"]
 
 # Part of the portraits' own detail that is drawn at most; all of it looks like grain.
-_DETAIL = 0.4
+_DETAIL = 0.8
+_TIMES = TEXTURE_SIDE // COARSE_SIDE
 _CHANNELS = {16: 128, 32: 96, 64: 48, 128: 24}
 
 
@@ -115,20 +117,29 @@ class Haar(layers.Layer):
 
 @keras.saving.register_keras_serializable("deid_ros")
 class DepthToSpace(layers.Layer):
-    """(n, h, w, 4c) to (n, 2h, 2w, c): sub-pixel convolution (Shi et al., CVPR 2016)."""
+    """(n, h, w, k*k*c) to (n, k*h, k*w, c): sub-pixel convolution (Shi et al., CVPR 2016)."""
+
+    def __init__(self, times: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.times = times
 
     def call(self, x: Any) -> Any:
         _, h, w, c = x.shape
-        x = ops.reshape(x, (-1, h, w, 2, 2, c // 4))
-        return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, 2 * h, 2 * w, c // 4))
+        k = self.times
+        x = ops.reshape(x, (-1, h, w, k, k, c // (k * k)))
+        return ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, k * h, k * w, c // (k * k)))
 
     def compute_output_shape(self, shape: tuple) -> tuple:
-        return shape[0], 2 * shape[1], 2 * shape[2], shape[3] // 4
+        k = self.times
+        return shape[0], k * shape[1], k * shape[2], shape[3] // (k * k)
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "times": self.times}
 
 
 @keras.saving.register_keras_serializable("deid_ros")
 class Restrain(layers.Layer):
-    """Detail (n, 256, 256, 3) made weaker where it is stronger than ``limit``.
+    """Detail (n, 384, 384, 3) made weaker where it is stronger than ``limit``.
 
     For identities and mouths unlike any portrait the convolutions would cover the
     face with wrinkles or pores. ``limit`` (s, s) is the largest root mean square in
@@ -182,7 +193,7 @@ def build_generator(space: FaceSpace, *, latent: int = 192, seed: int = 0) -> ke
     """The generator: ``code`` (n, code_size) and ``expression`` (n, 7) to ``texture``.
 
     The texture is RGB-agnostic: its channels are those of the training textures
-    (BGR), float32 (n, 256, 256, 3) in -1..1, not clipped.
+    (BGR), float32 (n, 384, 384, 3) in -1..1, not clipped.
     """
     keras.utils.set_random_seed(seed)
     code = keras.Input((space.code_size,), name="code")
@@ -214,9 +225,10 @@ def build_generator(space: FaceSpace, *, latent: int = 192, seed: int = 0) -> ke
         x = layers.Conv2D(channels, 3, padding="same")(x)
         x = Modulate()([x, z])
     # Starts at zero: the untrained network is the linear texture.
-    detail = DepthToSpace()(layers.Conv2D(12, 3, padding="same", kernel_initializer="zeros")(x))
+    detail = DepthToSpace(_TIMES)(layers.Conv2D(3 * _TIMES ** 2, 3, padding="same",
+                                                kernel_initializer="zeros")(x))
     detail = Restrain(_DETAIL / 127.5 * space.texture_detail, dtype="float32")(detail)
-    smooth = layers.UpSampling2D(256 // COARSE_SIDE, interpolation="bilinear",
+    smooth = layers.UpSampling2D(_TIMES, interpolation="bilinear",
                                  dtype="float32")(coarse)
     texture = layers.Add(name="texture", dtype="float32")([smooth, detail])
     return keras.Model([code, expression], texture, name="generator")
@@ -227,11 +239,11 @@ def build_discriminator(*, seed: int = 1) -> keras.Model:
 
     Isola et al., "Image-to-image translation with conditional adversarial networks",
     CVPR 2017; several scales and feature matching as in Wang et al., "High-resolution
-    image synthesis", CVPR 2018. Input (n, 256, 256, 3) in -1..1; outputs: the two
+    image synthesis", CVPR 2018. Input (n, 384, 384, 3) in -1..1; outputs: the two
     score maps, then the hidden maps.
     """
     keras.utils.set_random_seed(seed)
-    image = keras.Input((256, 256, 3))
+    image = keras.Input((TEXTURE_SIDE, TEXTURE_SIDE, 3))
     scores, hidden = [], []
     for scale, widths in ((1, (48, 64, 96)), (2, (32, 64, 96))):
         x = layers.AveragePooling2D(scale)(image) if scale > 1 else image

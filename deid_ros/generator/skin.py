@@ -14,8 +14,8 @@ import numpy as np
 from deid_ros import geometry
 from deid_ros.generator.atlas import TEXTURE_SIDE, texel_weights
 
-__all__ = ["crisp", "fill_outwards", "grain", "kept", "mean_skin", "regions", "smooth_rim", "tint",
-           "valid_texels"]
+__all__ = ["MOUTH_CLOSED", "darken_mouth", "fill_outwards", "kept", "mean_skin", "regions",
+           "smooth_rim", "tint", "valid_texels"]
 
 _EYES = ([33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246],
          [263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466])
@@ -37,17 +37,15 @@ _INNER = [103, 67, 109, 10, 338, 297, 332, 300, 383, 345, 352, 411, 434, 364, 39
 _LEAST_FACING, _LEAST_FACING_FEATURE = 0.32, 0.15
 # Largest squared Mahalanobis distance from the skin's colour.
 _SKIN_DISTANCE = 14.0
-# Width in texels and strength of the unsharp mask.
-_CRISP_WIDTH, _CRISP = 1.6, 0.8
-# Size of pores in texels, and their strength in grey levels.
-_PORE, _GRAIN = 0.8, 1.8
+# What is seen between lips that hardly part: BGR.
+_GAP_COLOUR = (34, 28, 56)
 # Side of the grid on which skin is spread outwards.
 _COARSE = 64
 # Above this height of a texture hair throws shadows; skin as dark as this, as parts of its
 # usual level, begins to be taken for one, and is one.
 _EARS, _SHADOW = 0.6, (0.95, 0.8)
-# A mouth opened less than this (in eye distances) shows no inside.
-_MOUTH_CLOSED = 0.035
+#: A mouth opened less than this (in eye distances) shows no inside.
+MOUTH_CLOSED = 0.035
 
 
 def _polygon(points: list[int], grow: int = 0) -> np.ndarray:
@@ -63,33 +61,34 @@ def _polygon(points: list[int], grow: int = 0) -> np.ndarray:
 
 @functools.cache
 def regions() -> dict[str, np.ndarray]:
-    """Boolean maps (256, 256) of the texture.
+    """Boolean maps (384, 384) of the texture.
 
     ``face`` is all of it with the skirt; ``core`` what a frontal portrait shows
     well; ``inner`` the part of it where nobody's hair falls; ``features`` eyes, brows,
-    nose and lips; ``skin`` cheeks and forehead, where the complexion is read;
-    ``mouth`` the inside of the mouth.
+    nose and lips, ``eyes`` and ``lips`` these parts of it (brows count as eyes); ``skin``
+    cheeks and forehead, where the complexion is read; ``mouth`` the inside of the mouth.
     """
     face = texel_weights()[1].sum(-1) > 0.5
-    features = np.zeros_like(face)
+    eyes = np.zeros_like(face)
     for eye, brow in zip(_EYES, _BROWS):
-        features |= _polygon(eye, 7) | _polygon(brow, 5) | _polygon(eye + brow, 2)
-    features |= _polygon(_LIPS, 6) | _polygon(_NOSE, 3)
+        eyes |= _polygon(eye, 10) | _polygon(brow, 7) | _polygon(eye + brow, 3)
+    lips = _polygon(_LIPS, 9)
+    features = eyes | lips | _polygon(_NOSE, 5)
     skin = np.any([_polygon(points) for points in _SKIN], axis=0) & ~features
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (19, 19))
     core = cv2.erode(_polygon(list(geometry.OVAL)).astype(np.uint8), disc) > 0
     columns = np.abs(np.linspace(-1, 1, TEXTURE_SIDE))
     core &= (columns < 0.76)[None]
-    core[:30] = False
-    inner = cv2.erode(_polygon(_INNER).astype(np.uint8), np.ones((7, 7))) > 0
+    core[:45] = False
+    inner = cv2.erode(_polygon(_INNER).astype(np.uint8), np.ones((11, 11))) > 0
     inner |= features
-    inner[:40] = False
+    inner[:60] = False
     return {"face": face, "core": core, "features": features, "inner": inner, "skin": skin,
-            "mouth": _polygon(_MOUTH)}
+            "eyes": eyes, "lips": lips, "mouth": _polygon(_MOUTH)}
 
 
 def _facing(mesh: np.ndarray) -> np.ndarray:
-    """Per texel, the cosine between the surface and the camera: float (256, 256)."""
+    """Per texel, the cosine between the surface and the camera: float (384, 384)."""
     points = geometry.with_skirt(np.asarray(mesh, np.float64))
     triangles = geometry.mesh_model()["triangles"]
     a, b, c = (points[triangles[:, i]] for i in range(3))
@@ -119,10 +118,10 @@ def tint(texture: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 
 def valid_texels(texture: np.ndarray, mesh: np.ndarray) -> np.ndarray:
-    """Texels that show this person's own skin and features: bool (256, 256).
+    """Texels that show this person's own skin and features: bool (384, 384).
 
     Args:
-        texture: BGR uint8 (256, 256, 3) of ``atlas.unwrap``.
+        texture: BGR uint8 (384, 384, 3) of ``atlas.unwrap``.
         mesh: the mesh (468, 3) in pixels that it was unwrapped with.
 
     Skin is what lies near the colour of cheeks and forehead (a Gaussian in Lab,
@@ -130,7 +129,7 @@ def valid_texels(texture: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     """
     region = regions()
     lab = cv2.cvtColor(texture, cv2.COLOR_BGR2LAB).astype(np.float32)
-    lab = cv2.GaussianBlur(lab, (0, 0), 1.5)
+    lab = cv2.GaussianBlur(lab, (0, 0), 2.2)
     sample = lab[region["skin"]]
     distance = np.abs(sample - np.median(sample, 0))
     sample = sample[(distance < 4.5 * np.median(distance, 0) + 4).all(1)]
@@ -143,15 +142,15 @@ def valid_texels(texture: np.ndarray, mesh: np.ndarray) -> np.ndarray:
     far = np.einsum("hwi,ij,hwj->hw", offset, np.linalg.inv(spread), offset)
     facing = _facing(mesh)
     valid = (far < _SKIN_DISTANCE) & region["core"] & (facing > _LEAST_FACING)
-    valid = cv2.erode(cv2.morphologyEx(valid.astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5))),
-                      np.ones((5, 5))) > 0
+    valid = cv2.erode(cv2.morphologyEx(valid.astype(np.uint8), cv2.MORPH_OPEN, np.ones((7, 7))),
+                      np.ones((7, 7))) > 0
     valid |= region["features"] & (facing > _LEAST_FACING_FEATURE)
     count, label = cv2.connectedComponents(valid.astype(np.uint8), connectivity=4)
     if count > 2:
         sizes = np.bincount(label[region["skin"]], minlength=count)[1:]
         valid = label == 1 + int(sizes.argmax())
-    valid = cv2.morphologyEx(valid.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9))) > 0
-    if geometry.measure_expression(mesh, geometry.fit_pose(mesh))[0] < _MOUTH_CLOSED:
+    valid = cv2.morphologyEx(valid.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((13, 13))) > 0
+    if geometry.measure_expression(mesh, geometry.fit_pose(mesh))[0] < MOUTH_CLOSED:
         valid &= ~region["mouth"]
     return valid & region["face"]
 
@@ -177,25 +176,25 @@ def fill_outwards(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _rim() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Where ``smooth_rim`` keeps the texture: float32 (256, 256), bool (64, 64); where
+    """Where ``smooth_rim`` keeps the texture: float32 (384, 384), bool (64, 64); where
     shadows of hair may fall, float32 (64, 64), and where skin is read, bool (64, 64)."""
     region = regions()
-    inner = cv2.erode(region["inner"].astype(np.float32), np.ones((5, 5)))
+    inner = cv2.erode(region["inner"].astype(np.float32), np.ones((7, 7)))
     features, skin, coarse = (cv2.resize(part.astype(np.float32), (_COARSE, _COARSE),
                                          interpolation=cv2.INTER_AREA)
                               for part in (region["features"], region["skin"], inner))
     down = np.linspace(0, 1, _COARSE, dtype=np.float32)[:, None]
     shaded = np.clip(1 - 2 * features, 0, 1) * np.clip((_EARS - down) / 0.08, 0, 1)
-    return cv2.GaussianBlur(inner, (0, 0), 5), coarse > 0.9, shaded, skin > 0.9
+    return cv2.GaussianBlur(inner, (0, 0), 7.5), coarse > 0.9, shaded, skin > 0.9
 
 
 def kept() -> np.ndarray:
-    """How much of a texture ``smooth_rim`` keeps: float32 (256, 256), 0..1."""
+    """How much of a texture ``smooth_rim`` keeps: float32 (384, 384), 0..1."""
     return _rim()[0]
 
 
 def smooth_rim(texture: np.ndarray) -> np.ndarray:
-    """A BGR uint8 texture (256, 256, 3) whose rim is its own skin, spread outwards.
+    """A BGR uint8 texture (384, 384, 3) whose rim is its own skin, spread outwards.
 
     Temples, cheeks' edges and hairline of a photograph carry shadows of the hair
     around; on another head they would be stains.
@@ -212,25 +211,13 @@ def smooth_rim(texture: np.ndarray) -> np.ndarray:
     return cv2.blendLinear(texture, spread, keep, 1 - keep)
 
 
-def crisp(texture: np.ndarray) -> np.ndarray:
-    """A BGR uint8 texture (256, 256, 3) with its fine structure made stronger.
-
-    Blending people averages what is fine about them; an unsharp mask gives a part of
-    its contrast back.
-    """
-    blurred = cv2.GaussianBlur(texture, (0, 0), _CRISP_WIDTH)
-    return cv2.addWeighted(texture, 1 + _CRISP, blurred, -_CRISP, 0)
-
-
 @functools.cache
-def grain() -> np.ndarray:
-    """Pores: what to add to a texture, int16 (256, 256, 3), the same for everybody.
+def _gap() -> np.ndarray:
+    """The inside of the mouth with a soft edge: float32 (384, 384, 1), 0..1."""
+    return cv2.GaussianBlur(regions()["mouth"].astype(np.float32), (0, 0), 1.5)[..., None]
 
-    Photographed skin is never smooth; a face without pores is seen to be pasted in.
-    """
-    rng = np.random.default_rng(0)
-    noise = cv2.GaussianBlur(rng.normal(0, 1, (TEXTURE_SIDE,) * 2), (0, 0), _PORE)
-    noise *= _GRAIN / noise.std()
-    calm = cv2.GaussianBlur(regions()["features"].astype(np.float64), (0, 0), 3)
-    noise *= 1 - 0.7 * calm
-    return np.repeat(np.round(noise).astype(np.int16)[..., None], 3, axis=2)
+
+def darken_mouth(texture: np.ndarray) -> np.ndarray:
+    """A BGR uint8 texture (384, 384, 3) with a dark gap between the lips, without teeth."""
+    gap = _gap()
+    return np.round(texture * (1 - gap) + np.float32(_GAP_COLOUR) * gap).astype(np.uint8)

@@ -17,6 +17,7 @@ from deid_ros import geometry
 from deid_ros.errors import GeneratorError, ModelError
 from deid_ros.generator import atlas, skin
 from deid_ros.generator.face_space import SHOWN, FaceSpace, apply_expression
+from deid_ros.generator.mouth import open_wide
 from deid_ros.resources import model_path, onnx_runtime, share_path
 
 __all__ = ["MAX_TRACKS", "SurrogateGenerator", "TextureNetwork", "alpha_texture"]
@@ -26,21 +27,20 @@ MAX_TRACKS = 256
 
 # The mouth has moved when one of its numbers changed by so many standard deviations.
 _MOVED = 0.35
+# So many standard deviations from the mean is the widest mouth that is drawn.
+_WIDEST = 6.0
 # The texture follows the mouth within so many standard deviations of the portraits'
 # mouths, most of which smile; the mesh follows it all the way.
 _LIMIT = 1.8
-# How much of each number of the expression is passed on. How wide a mouth is, how its
-# corners lie tell people apart, too: they are passed on in part; how high brows sit, not.
-_PASSED = np.array([1, 0.2, 0.2, 1, 1, 0, 0], np.float32)
+# How much of each number of the expression is passed on: all, so that who is calm stays
+# calm; but how high brows sit says who somebody is.
+_PASSED = np.array([1, 1, 1, 1, 1, 0, 0], np.float32)
 # How much stronger than in the gallery shapes differ: hair, ears and neck of the source
 # pull a recogniser's eye back to the source's own.
 _SHAPED = 1.25
 # How much farther nose and mouth are drawn before the middle of the head: lit from the
 # front, as textures are, faces would look turned less than they are.
 _DEPTH = 1.3
-# Drawn lids move less than they are told to: small movements are exaggerated, by this
-# many times, up to about so many eye distances.
-_LIDS, _LID_RANGE = 2.2, 0.012
 # How far, at most, painted lips or lids are from where the mesh has them.
 _PAINTED = 0.03
 # Eyes that differ by less than twice this are open alike; more is a wink.
@@ -88,12 +88,15 @@ class TextureNetwork:
                              f"{self.space.code_size}; both must come from one training.")
 
     def texture(self, code: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        """BGR uint8 (256, 256, 3) of a code (code_size,) and an expression (7,)."""
-        feed = {self._names[0]: (np.asarray(code, np.float32) * self.space.even_light)[None],
-                self._names[1]: np.asarray(expression, np.float32)[None]}
+        """BGR uint8 (384, 384, 3) of a code (code_size,) and an expression (7,)."""
+        space, shown = self.space, np.array(expression, np.float32)
+        spread = _LIMIT * space.expression_std
+        shown = np.clip(shown, space.expression_mean - spread, space.expression_mean + spread)
+        feed = {self._names[0]: (np.asarray(code, np.float32) * space.even_light)[None],
+                self._names[1]: shown[None]}
         out = self._session.run(None, feed)[0][0]
-        texture = skin.crisp(cv2.convertScaleAbs(np.clip(out, -1, 1) + 1, alpha=127.5))
-        return cv2.add(skin.smooth_rim(texture), skin.grain(), dtype=cv2.CV_8U)
+        texture = skin.smooth_rim(cv2.convertScaleAbs(np.clip(out, -1, 1) + 1, alpha=127.5))
+        return open_wide(texture, float(expression[0]))
 
 
 @dataclass(slots=True)
@@ -218,7 +221,6 @@ class SurrogateGenerator:
         """The expression (7,) that the mesh is given for a source's."""
         moved = _PASSED * (expression - self.space.expression_mean)
         both, apart = moved[3:5].mean(), moved[3:5] - moved[3:5].mean()
-        both += _LIDS * _LID_RANGE * np.tanh(both / _LID_RANGE)
         moved[3:5] = both + np.sign(apart) * np.maximum(np.abs(apart) - _UNEVEN, 0)
         # Where lips and lids are painted differs between identities.
         mouth, eyes = np.clip(code @ self.space.openings, -_PAINTED, _PAINTED)
@@ -230,7 +232,7 @@ class SurrogateGenerator:
         """Bring a track's texture up to its identity and mouth."""
         space = self.space
         mouth = np.clip((expression - space.expression_mean)[:SHOWN]
-                        / space.expression_std[:SHOWN], -_LIMIT, _LIMIT)
+                        / space.expression_std[:SHOWN], -_LIMIT, _WIDEST)
         if track.steps:
             track.code = track.code + (track.target - track.code) / track.steps
             track.steps -= 1

@@ -18,22 +18,17 @@ import numpy as np
 
 from deid_ros.errors import GalleryError
 
-__all__ = ["NEIGHBOURS", "SCHEMA", "SEXES", "Gallery", "cosine_distances"]
+__all__ = ["SCHEMA", "SEXES", "Gallery", "cosine_distances"]
 
-#: The version of the file's layout. 2: with the fingerprint of the face space.
-SCHEMA = 2
+#: The version of the file's layout. 3: with age and complexion.
+SCHEMA = 3
 
 #: What ``sex`` may say; '?' is unknown.
 SEXES = ("M", "F", "?")
 
-#: How many of the nearest vote for the apparent sex. Judging each of 683 portraits by
-#: the others: right for 679 with 1 neighbour, for 681 with 3 to 15, for 682 (all 562
-#: men, 120 of 121 women) with 21 to 51; for 88 of 88 portraits of other people with 3
-#: to 51.
-NEIGHBOURS = 21
-
 _SHAPE = (468, 3)
-_ARRAYS = ("ids", "embeddings", "sex", "shapes", "codes", "sha256", "usable")
+_ARRAYS = ("ids", "embeddings", "sex", "shapes", "codes", "sha256", "usable", "age",
+           "complexion")
 # Distances are rounded before they are compared, so that a tie stays a tie
 # whatever the order in which a machine adds up.
 _DIGITS = 6
@@ -81,8 +76,9 @@ class Gallery:
         extractor: the extractor that made ``embeddings``.
         usable: (n,) bool, False where a surrogate should not be mixed from it
             (glasses, a beard); all True where nothing is known.
-        draws: (d, mix) int32, row numbers of people of one sex whose blend was seen to
-            look like none of them (``training.vetting``); d = 0 where none was vetted.
+        age: (n,) float32, years; NaN where unknown.
+        complexion: (n,) float32, individual typology angle in degrees, the lighter the
+            larger (``traits.COMPLEXION``); NaN where unknown.
         space: SHA-256 of the face space file that made ``shapes`` and ``codes``; ''
             where nobody said.
         schema: version of the layout.
@@ -100,7 +96,8 @@ class Gallery:
     extractor: str
     usable: np.ndarray = None  # type: ignore[assignment]  # all True after __post_init__
     space: str = ""
-    draws: np.ndarray = None  # type: ignore[assignment]  # none after __post_init__
+    age: np.ndarray = None  # type: ignore[assignment]  # NaN after __post_init__
+    complexion: np.ndarray = None  # type: ignore[assignment]  # NaN after __post_init__
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -110,10 +107,12 @@ class Gallery:
         n = len(np.atleast_1d(self.ids))
         if self.usable is None:
             object.__setattr__(self, "usable", np.ones(n, bool))
-        if self.draws is None:
-            object.__setattr__(self, "draws", np.zeros((0, 0), np.int32))
+        for name in ("age", "complexion"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, np.full(n, np.nan, np.float32))
         types = {"ids": str, "sex": str, "sha256": str, "embeddings": np.float32,
-                 "shapes": np.float32, "codes": np.float32, "usable": bool, "draws": np.int32}
+                 "shapes": np.float32, "codes": np.float32, "usable": bool,
+                 "age": np.float32, "complexion": np.float32}
         for name, dtype in types.items():
             array = np.array(getattr(self, name), dtype)
             array.setflags(write=False)
@@ -139,9 +138,6 @@ class Gallery:
         unknown = set(self.sex.tolist()) - set(SEXES)
         if unknown:
             refuse(f"'sex' says {sorted(unknown)[0]!r}, expected one of {', '.join(SEXES)}")
-        if self.draws.ndim != 2 or not ((self.draws >= 0) & (self.draws < n)).all() \
-                or any(len(set(self.sex[rows].tolist())) > 1 for rows in self.draws):
-            refuse("'draws' does not name people of one sex each")
         for name in ("embeddings", "shapes", "codes"):
             if not np.isfinite(getattr(self, name)).all():
                 refuse(f"'{name}' has numbers that are not finite")
@@ -189,7 +185,7 @@ class Gallery:
             raise GalleryError(f"The gallery {path} lacks {', '.join(sorted(missing))}; {remedy}")
         try:
             return cls(**{name: data[name] for name in _ARRAYS}, extractor=str(data["extractor"]),
-                       space=str(data["space"]), draws=data.get("draws"), schema=int(schema))
+                       space=str(data["space"]), schema=int(schema))
         except (GalleryError, ValueError, TypeError) as error:
             raise GalleryError(f"{path}: {error}") from None
 
@@ -205,7 +201,6 @@ class Gallery:
             with open(part, "wb") as stream:
                 np.savez_compressed(stream, schema=np.int64(self.schema),
                                     extractor=np.str_(self.extractor), space=np.str_(self.space),
-                                    draws=self.draws,
                                     **{name: getattr(self, name) for name in _ARRAYS})
             os.replace(part, path)
         except OSError as error:
@@ -294,37 +289,3 @@ class Gallery:
         distances = self.distances(self.embeddings)
         np.fill_diagonal(distances, np.inf)
         return distances.min(axis=1)
-
-    def apparent_sex(self, embeddings: np.ndarray) -> np.ndarray:
-        """What the nearest identities say: str (M,), 'M', 'F' or '?'.
-
-        The ``NEIGHBOURS`` nearest of known sex vote, each with a weight that
-        falls off with its distance. '?' only where the gallery knows no sex.
-        It is the sex a face appears to have; a person may say otherwise.
-        """
-        return self._vote(self.distances(embeddings))
-
-    def _vote(self, distances: np.ndarray) -> np.ndarray:
-        known = np.flatnonzero(self.sex != "?")
-        if not known.size:
-            return np.full(len(distances), "?", dtype="<U1")
-        order = self.order(np.where(self.sex != "?", distances, np.inf))[:, :NEIGHBOURS]
-        order = order[:, :known.size]
-        near = np.take_along_axis(distances, order, axis=1)
-        # In units of the gallery's own spacing, so that it suits any extractor.
-        spacing = max(float(np.median(self.neighbour_distances)) / 4, 1e-6)
-        excess = (near - near[:, :1]) / spacing
-        weights = np.where(np.isfinite(near), np.exp(-np.nan_to_num(excess, posinf=700.0)), 0.0)
-        votes = np.stack([(weights * (self.sex[order] == sex)).sum(axis=1)
-                          for sex in ("M", "F")], axis=1)
-        return np.array(["M", "F"])[votes.argmax(axis=1)]
-
-    def sex_accuracy(self) -> dict[str, tuple[int, int]]:
-        """Leave-one-out: sex -> (identities that the others judge rightly, of how many)."""
-        if len(self) < 2:
-            return {}
-        distances = self.distances(self.embeddings)
-        np.fill_diagonal(distances, np.inf)
-        voted = self._vote(distances)
-        return {sex: (int((voted[self.sex == sex] == sex).sum()), int((self.sex == sex).sum()))
-                for sex in ("M", "F") if (self.sex == sex).any()}

@@ -84,10 +84,10 @@ class KSame:
         self.group_of = np.empty(len(names), np.intp)
         for number, rows in enumerate(self.groups):
             self.group_of[rows] = number
-        self.mixtures = self._draw(pool, key, keep_sex)
+        self.mixtures = self._draw(pool, key)
 
     def _group(self, pool: Pool, keep_sex: bool) -> list[np.ndarray]:
-        voted = pool.gallery.apparent_sex(self._embeddings)
+        voted = pool.traits.sexes(self._embeddings)
         parts = [np.flatnonzero(voted == sex) for sex in sorted(set(voted.tolist()))]
         self._split = keep_sex and all(len(part) >= self.k for part in parts)
         if not self._split:
@@ -95,14 +95,12 @@ class KSame:
         return [part[rows] for part in parts
                 for rows in clusters_of(self._embeddings[part], self.k)]
 
-    def _draw(self, pool: Pool, key: str, keep_sex: bool) -> list[Mixture]:
-        voted = pool.gallery.apparent_sex(self._embeddings)
+    def _draw(self, pool: Pool, key: str) -> list[Mixture]:
         mixtures: list[Mixture] = []
         for number, rows in enumerate(self.groups):
             rng = generator_for("k_same", key, number)
-            counts = {sex: int((voted[rows] == sex).sum()) for sex in pool.groups}
-            sex = max(counts, key=counts.__getitem__) if keep_sex else pool.random_group(rng)
-            mixtures.append(choose(POLICIES["independent"], pool, sex=sex,
+            group = pool.group_of(self._embeddings[rows].mean(axis=0), rng=rng)
+            mixtures.append(choose(POLICIES["independent"], pool, group=group,
                                    distances=np.zeros(len(pool.gallery)), rng=rng,
                                    taken=[mixture.code for mixture in mixtures]))
         return mixtures

@@ -17,7 +17,6 @@ from deid_ros.matcher.k_same import KSame
 from deid_ros.matcher.memory import Memory, Person
 from deid_ros.matcher.policies import (
     POLICIES,
-    TRIES,
     Mixture,
     choose,
     generator_for,
@@ -27,7 +26,7 @@ from deid_ros.matcher.policies import (
 __all__ = ["MEMORY_LIMIT", "PRESERVABLE", "Matcher", "silent"]
 
 #: What ``preserve`` may name.
-PRESERVABLE = ("sex",)
+PRESERVABLE = ("sex", "age", "complexion")
 
 #: People remembered at once, over all streams.
 MEMORY_LIMIT = 256
@@ -47,10 +46,11 @@ class Matcher:
         gallery: the identities to blend.
         policy: a key of ``POLICIES``.
         mix: identities blended in one surrogate.
-        preserve: ``['sex']``, or ``['none']`` or ``[]`` for nothing. Where
-            nothing is kept, a random policy draws the sex of all contributors in
-            proportion to the gallery, because blends across the sexes look wrong,
-            and the deterministic ones take that of the nearest identity.
+        preserve: some of ``PRESERVABLE``, or ``['none']`` or ``[]`` for nothing; age
+            and complexion in bands (``traits.AGE``, ``traits.COMPLEXION``). Where the sex
+            is not kept, a random policy draws that of all contributors in proportion to
+            the gallery, because blends across the sexes look wrong, and the
+            deterministic ones take that of the nearest identity.
         key: what random draws are seeded with, besides stream and track; '': a
             fresh one that nobody learns.
         memory_seconds: how long a person who left keeps the surrogate; 0 to
@@ -59,8 +59,7 @@ class Matcher:
             the median distance between two of the gallery of the same sex.
         k: policy ``k_same``: how many people share a surrogate at least.
         enrolled: policy ``k_same``: ids and embeddings (E, D) of the closed set.
-        warn: is told, in a sentence, when surrogates are too like a real person of
-            the gallery: always with ``mix`` 1, for a draw with another.
+        warn: is told, in a sentence, what is doubtful about the settings.
 
     Raises:
         ConfigError: an unknown or contradictory setting, ``mix`` larger than
@@ -81,8 +80,7 @@ class Matcher:
             raise ConfigError(f"memory_seconds is {memory_seconds}; give 0 or more.")
         if margin is not None and not 0 <= margin <= 2:
             raise ConfigError(f"margin is {margin}; give a cosine distance from 0 to 2.")
-        self._keep_sex = "sex" in self.preserve
-        self._pool = Pool(gallery, mix=mix, need_all=self._keep_sex)
+        self._pool = Pool(gallery, mix=mix, keep=self.preserve)
         self._key = key or secrets.token_hex(32)
         self.margin = _median_distance(gallery) if margin is None else margin
         # Two thirds of what separates a person of the gallery from the one most alike: with
@@ -97,28 +95,10 @@ class Matcher:
                 raise ConfigError("The policy 'k_same' needs k and the enrolled people; give both "
                                   "or choose the policy 'independent'.")
             self._k_same = KSame(self._pool, ids=enrolled[0], embeddings=enrolled[1], k=k,
-                                 key=self._key, keep_sex=self._keep_sex)
-        self._warn, self._judged = warn, False
+                                 key=self._key, keep_sex="sex" in self.preserve)
         if mix == 1:
-            warn("mix is 1: every surrogate has the face of a real person of the gallery; a larger "
-                 "mix makes people who do not exist.")
-        elif self._k_same is not None:
-            for number, mixture in enumerate(self._k_same.mixtures):
-                self._judge(mixture, f"the surrogate of group {number + 1}")
-
-    def _judge(self, mixture: Mixture, what: str) -> None:
-        """Warn of a surrogate that is like a real person, where that is not said already."""
-        if mixture.accepted or self.mix == 1:
-            return
-        if not self.policy.random and self._k_same is None:
-            if self._judged:
-                return  # as often as not: once is enough
-            self._judged = True
-        way = (f"none of {TRIES} draws was better; a larger mix or gallery helps"
-               if self.policy.random or self._k_same is not None else
-               f"the policy '{self.policy.name}' draws no other; the policy 'independent' does")
-        self._warn(f"Of all people of the gallery, {what} is most like one it is blended from, or "
-                   f"closer to one than they are to each other: {way}.")
+            warn("mix is 1: every surrogate has the face of one person of the gallery; a larger "
+                 "mix makes others.")
 
     @property
     def introduction(self) -> str:
@@ -179,8 +159,6 @@ class Matcher:
                 person = Person(embeddings[row:row + 1].copy(), mixture,
                                 float(distances[row].min()), seen)
                 self._memory.put(stream, track, person)
-                if self._k_same is None:
-                    self._judge(mixture, f"the surrogate of track {track}")
             person.seen = seen
             matches[row] = (track, self._index, self.mix, person.distance, person.mixture.code)
         return matches
@@ -191,18 +169,10 @@ class Matcher:
             groups, _ = self._k_same.assign(embedding[None])
             return self._k_same.mixtures[groups[0]]
         rng = generator_for("track", self._key, stream, track)
-        return choose(self.policy, self._pool, sex=self._sex(embedding, distances, rng),
-                      distances=distances, rng=rng, margin=self.margin,
-                      taken=self._memory.codes(stream))
-
-    def _sex(self, embedding: np.ndarray, distances: np.ndarray,
-             rng: np.random.Generator) -> str:
-        groups = self._pool.groups
-        if self._keep_sex:
-            return str(self.gallery.apparent_sex(embedding[None])[0])
-        if self.policy.random:
-            return self._pool.random_group(rng)
-        return min(groups, key=lambda sex: distances[groups[sex]].min())
+        group = self._pool.group_of(embedding, rng=rng if self.policy.random else None,
+                                    distances=distances)
+        return choose(self.policy, self._pool, group=group, distances=distances, rng=rng,
+                      margin=self.margin, taken=self._memory.codes(stream))
 
     def mixture_of(self, track: int, *, stream: str = "") -> Mixture | None:
         """The surrogate identity of a track (who contributes), while remembered."""

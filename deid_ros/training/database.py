@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from deid_ros.generator.face_space import FaceSpace
 from deid_ros.matcher.gallery import Gallery
 from deid_ros.resources import sha256_of, share_path
 from deid_ros.tables import read_table
+from deid_ros.training.face_space import encode
 
 __all__ = ["ATTRIBUTES", "IMAGE_SUFFIXES", "Portrait", "Report", "Stages", "build_gallery",
            "read_portraits"]
@@ -38,12 +40,13 @@ _SEXES = {"M": "M", "MALE": "M", "F": "F", "FEMALE": "F"}
 
 @dataclass(frozen=True)
 class Portrait:
-    """One person to enrol: ``sex`` is 'M', 'F' or '?'; ``usable`` as in ``Gallery``."""
+    """One person to enrol: ``sex`` 'M', 'F' or '?', ``usable`` and ``age`` as in ``Gallery``."""
 
     id: str
     path: Path
     sex: str = "?"
     usable: bool = True
+    age: float = float("nan")
 
 
 @dataclass
@@ -63,14 +66,14 @@ class Stages:
         detector: finds the face.
         locate: (frame, detections) -> (meshes (N, 468, 3), confidence (N,)).
         extractor: chips to embeddings.
-        encode: (frame, mesh) -> (code (C,), neutral shape (468, 3)).
+        encode: (frame, mesh, sex) -> (code (C,), neutral shape (468, 3), complexion).
         space: SHA-256 of the face space that encodes.
     """
 
     detector: Detector
     locate: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
     extractor: Extractor
-    encode: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    encode: Callable[[np.ndarray, np.ndarray, str], tuple[np.ndarray, np.ndarray, float]]
     space: str = ""
 
     @classmethod
@@ -78,7 +81,7 @@ class Stages:
              weights: str | Path | None = None) -> Stages:
         """The real ones; see ``create_detector`` and ``create_extractor``."""
         return cls(create_detector(detector, threshold=threshold), FaceMesh(kind="fine").locate,
-                   create_extractor(extractor, weights=weights), FaceSpace.load().encode,
+                   create_extractor(extractor, weights=weights), partial(encode, FaceSpace.load()),
                    sha256_of(share_path("models", "face_space.npz")))
 
 
@@ -89,7 +92,8 @@ def read_portraits(folder: str | Path, *, table: str | Path | None = None,
 
     Args:
         folder: images; the file name without its ending is the id.
-        table: CSV with the columns id and sex; only its people are taken.
+        table: CSV with the columns id and sex, and perhaps age (years); only its people are
+            taken.
         split: only rows of ``table`` whose column split says this.
         attributes: CSV with the columns id and ``ATTRIBUTES`` (0: no).
         warn: told about rows without an image and people without attributes.
@@ -116,7 +120,7 @@ def read_portraits(folder: str | Path, *, table: str | Path | None = None,
         for name, row in rows.items():
             if name in images:
                 sex = _SEXES.get(row["sex"].upper(), "?")
-                people.append(Portrait(name, images[name], sex))
+                people.append(Portrait(name, images[name], sex, age=_age(row, Path(table))))
             else:
                 warn(f"{name}: no image of this id in {folder}, left out")
         if not people:
@@ -169,8 +173,20 @@ def _with_attributes(people: list[Portrait], path: Path,
         warn(f"{path}: nothing about {len(unknown)} people ({unknown[0]}, ...), taken as usable")
     marked = {name for name, row in rows.items()
               if any(_says_yes(row[column]) for column in ATTRIBUTES)}
-    return [Portrait(person.id, person.path, person.sex, person.id not in marked)
-            for person in people]
+    return [replace(person, usable=person.id not in marked) for person in people]
+
+
+def _age(row: dict[str, str], table: Path) -> float:
+    """Years; NaN where the table does not say."""
+    text = (row.get("age") or "").strip()
+    try:
+        years = float(text) if text else float("nan")
+    except ValueError:
+        years = -1.0
+    if text and not 0 <= years <= 130:
+        raise GalleryError(f"{table} says '{text}' in column age of {row['id']}; write years, or "
+                           "nothing.")
+    return years
 
 
 def _says_yes(value: str) -> bool:
@@ -190,7 +206,7 @@ def build_gallery(portraits: Iterable[Portrait], stages: Stages, *,
         GalleryError: nobody could be enrolled.
     """
     report = Report()
-    kept: list[tuple[Portrait, np.ndarray, np.ndarray, np.ndarray, str]] = []
+    kept: list[tuple[Portrait, np.ndarray, np.ndarray, np.ndarray, float, str]] = []
     for portrait in portraits:
         report.portraits += 1
         try:
@@ -204,20 +220,23 @@ def build_gallery(portraits: Iterable[Portrait], stages: Stages, *,
         raise GalleryError(f"None of {report.portraits} portraits could be enrolled; give images "
                            "with one frontal face each.")
     kept.sort(key=lambda entry: entry[0].id)
-    people, embeddings, codes, shapes, digests = zip(*kept)
+    people, embeddings, codes, shapes, complexions, digests = zip(*kept)
     return Gallery(
         ids=np.array([person.id for person in people]), embeddings=np.stack(embeddings),
         sex=np.array([person.sex for person in people]), shapes=np.stack(shapes),
         codes=np.stack(codes), sha256=np.array(digests), extractor=stages.extractor.name,
-        usable=np.array([person.usable for person in people]), space=stages.space), report
+        usable=np.array([person.usable for person in people]),
+        age=np.array([person.age for person in people]), complexion=np.array(complexions),
+        space=stages.space), report
 
 
 class _LeftOut(Exception):
     """Why a portrait cannot be enrolled."""
 
 
-def _enrol(portrait: Portrait, stages: Stages) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """Embedding, code, neutral shape and SHA-256 of one portrait."""
+def _enrol(portrait: Portrait, stages: Stages
+           ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float, str]:
+    """Embedding, code, neutral shape, complexion and SHA-256 of one portrait."""
     try:
         data = np.fromfile(portrait.path, np.uint8)
         frame = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
@@ -234,7 +253,7 @@ def _enrol(portrait: Portrait, stages: Stages) -> tuple[np.ndarray, np.ndarray, 
     if confidence[0] < MESH_CONFIDENCE:
         raise _LeftOut(f"no clear face mesh (confidence {confidence[0]:.2f})")
     chips = cut_chips(frame, found["box"], meshes, stages.extractor.name)
-    code, shape = stages.encode(frame, meshes[0])
+    code, shape, complexion = stages.encode(frame, meshes[0], portrait.sex)
     if not (np.isfinite(code).all() and np.isfinite(shape).all()):
         raise _LeftOut("its shape or texture cannot be described")
-    return stages.extractor.embed(chips)[0], code, shape, digest
+    return stages.extractor.embed(chips)[0], code, shape, complexion, digest

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from deid_ros import geometry
-from deid_ros.generator import skin
+from deid_ros.generator import atlas, skin
 from deid_ros.generator.face_space import (
     COARSE_SIDE,
     SHOWN,
@@ -14,9 +14,10 @@ from deid_ros.generator.face_space import (
     apply_expression,
     window,
 )
+from deid_ros.training.light import even_light
 from deid_ros.training.textures import OWN_COMPLEXION, TrainingSet
 
-__all__ = ["codes_of", "fit_face_space", "mirrored"]
+__all__ = ["codes_of", "encode", "fit_face_space", "mirrored"]
 
 _MIRRORED_EXPRESSION = [0, 1, 2, 4, 3, 6, 5]
 
@@ -29,7 +30,8 @@ def mirrored(people: TrainingSet) -> TrainingSet:
         np.concatenate([people.textures, people.textures[:, :, ::-1]]),
         np.concatenate([people.valid, people.valid[:, :, ::-1]]),
         np.concatenate([people.shapes, people.shapes[:, mirror] * np.float32([-1, 1, 1])]),
-        np.concatenate([people.expressions, people.expressions[:, _MIRRORED_EXPRESSION]]))
+        np.concatenate([people.expressions, people.expressions[:, _MIRRORED_EXPRESSION]]),
+        np.concatenate([people.sources, people.sources]))
 
 
 def _components(rows: np.ndarray, count: int) -> np.ndarray:
@@ -48,6 +50,14 @@ def _explained(numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return weights / scale[:, None]
 
 
+def _within(rows: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Rows (n, d) less the mean of those of their group."""
+    out = rows.astype(np.float64)
+    for group in np.unique(groups):
+        out[groups == group] -= out[groups == group].mean(axis=0)
+    return out
+
+
 def fit_face_space(people: TrainingSet, *, texture_count: int = 256,
                    shape_count: int = 32) -> FaceSpace:
     """The space of the people and their mirror images."""
@@ -59,7 +69,9 @@ def fit_face_space(people: TrainingSet, *, texture_count: int = 256,
     rows = (small - texture_mean)[:, window()[0], window()[1]].reshape(count, -1)
     texture_basis = _components(rows, min(texture_count, count - 1))
     coefficients = rows @ texture_basis.T
-    moves = _explained(both.expressions, coefficients)
+    # What differs between folders is their people and cameras, not how these smile.
+    moves = _explained(_within(both.expressions, both.sources),
+                       _within(coefficients, both.sources))
     moves[SHOWN:] = 0
     mean = both.expressions.mean(0)
     coefficients = coefficients - (both.expressions - mean) @ moves
@@ -118,3 +130,31 @@ def codes_of(space: FaceSpace, people: TrainingSet) -> np.ndarray:
     """The identity codes of people: float32 (n, code_size)."""
     return np.array([space.project(texture, shape, expression) for texture, shape, expression
                      in zip(people.textures, people.shapes, people.expressions)])
+
+
+def encode(space: FaceSpace, frame: np.ndarray, mesh: np.ndarray, sex: str
+           ) -> tuple[np.ndarray, np.ndarray, float]:
+    """A person of a photograph: identity code, neutral shape and complexion.
+
+    Args:
+        frame: BGR uint8 (H, W, 3).
+        mesh: float (468, 3) in pixels.
+        sex: 'M', 'F' or '?'; a man's chin is drawn shaved.
+
+    Returns:
+        float32 (code_size,); float32 (468, 3) in model units, mean expression; the
+        individual typology angle in degrees (``matcher.traits.COMPLEXION``).
+    """
+    pose = geometry.fit_pose(mesh)
+    texture = atlas.unwrap(frame, mesh)
+    level, _, yellow = skin.mean_skin(texture) * (100 / 255, 1, 1) - (0, 128, 128)
+    valid = skin.valid_texels(texture, mesh)
+    texture = even_light(texture, valid, shaved=sex == "M")
+    texture = skin.tint(texture, (space.own_tone - 1) * (skin.mean_skin(texture) - space.tone))
+    expression = geometry.measure_expression(mesh, pose)
+    if expression[0] < skin.MOUTH_CLOSED:  # as in training
+        texture, valid = skin.darken_mouth(texture), valid | skin.regions()["mouth"]
+    shape = geometry.frontalise(mesh, pose)
+    code = space.project(texture, shape, expression, valid)
+    return (code, apply_expression(shape, space.expression_mean).astype(np.float32),
+            float(np.degrees(np.arctan2(level - 50, yellow))))

@@ -5,9 +5,9 @@ are blends of people, as the live path asks for, which only have to look real. T
 losses: reconstruction of texels and of their differences where the skin was really seen,
 a hinge loss of two patch discriminators with differentiable augmentation (Zhao et
 al., NeurIPS 2020) and a lazy R1 penalty (Mescheder et al., ICML 2018; Karras et al.,
-CVPR 2020), identity as a student of dlib's extractor sees it (``student.py``), for
-the blends alone, and, if asked for, feature matching. An exponential moving average
-of the weights is what is kept.
+CVPR 2020) and, if asked for, feature matching. No recogniser is among them: what is
+trained against one proves nothing about others. An exponential moving average of the
+weights is what is kept.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ import numpy as np
 from deid_ros.generator import skin
 from deid_ros.generator.face_space import FaceSpace
 from deid_ros.training.backend import slope
-from deid_ros.training.blends import LARGEST_MIX, blend, blend_and_say
+from deid_ros.training.blends import LARGEST_MIX, blend
 from deid_ros.training.face_space import codes_of, fit_face_space, mirrored
-from deid_ros.training.identity import IdentityLoss
 from deid_ros.training.run import TrainingRun
 from deid_ros.training.sheets import draw_losses, draw_sheet
-from deid_ros.training.student import Marks
 from deid_ros.training.textures import TrainingSet
 
 __all__ = ["GeneratorTraining", "TrainingOptions", "blend"]
@@ -41,9 +39,7 @@ class TrainingOptions:
     ``steps`` batches; ``batch`` textures each, half of them blends; ``seed``;
     ``learning_rate`` of both networks (Adam), falling to a tenth over the last third;
     ``warm_up`` steps of reconstruction alone; ``detail, matching, fooling`` weights of
-    the losses against reconstruction's 1; ``identity`` weight of what the student
-    says, which learns from ``student_faces`` blends and the portraits in
-    ``student_steps`` batches (0: no student); ``penalty`` of R1, every
+    the losses against reconstruction's 1; ``penalty`` of R1, every
     ``penalty_every`` steps; ``average`` decay of the moving average; ``precision`` a Keras policy;
     ``sheet_every`` and ``save_every`` steps.
     """
@@ -56,9 +52,6 @@ class TrainingOptions:
     detail: float
     matching: float
     fooling: float
-    identity: float
-    student_faces: int
-    student_steps: int
     penalty: float
     penalty_every: int
     average: float
@@ -81,8 +74,7 @@ class GeneratorTraining(TrainingRun):
     """
 
     name = "generator"
-    columns = ("reconstruction", "detail", "matching", "fooling", "identity", "discriminator",
-               "penalty")
+    columns = ("reconstruction", "detail", "matching", "fooling", "discriminator", "penalty")
 
     def __init__(self, people: TrainingSet, folder: Path, options: TrainingOptions, *,
                  resume: bool = False) -> None:
@@ -96,9 +88,6 @@ class GeneratorTraining(TrainingRun):
         self._sex, self._expressions = everybody.sex, everybody.expressions
         self._textures = everybody.textures
         self._weights = self._loss_weights(everybody.valid)
-        self._identity = IdentityLoss(
-            self.space, everybody, self._codes, folder, faces=options.student_faces,
-            steps=options.student_steps, seed=options.seed) if options.identity else None
         network = self._build()
         self._judge = build_discriminator(seed=options.seed + 1)
         rate = keras.optimizers.schedules.PiecewiseConstantDecay(
@@ -126,11 +115,6 @@ class GeneratorTraining(TrainingRun):
         from deid_ros.generator.network import build_generator
 
         return build_generator(self.space, seed=self._options.seed)
-
-    @property
-    def student(self) -> Marks | None:
-        """How well the student of dlib's extractor does; None without one."""
-        return self._identity and self._identity.marks
 
     # -- the run ---------------------------------------------------------------
 
@@ -165,7 +149,7 @@ class GeneratorTraining(TrainingRun):
     def _batch(self) -> dict[str, np.ndarray]:
         """Codes and expressions, people first and then blends; the textures of these
         people, the weights of their texels; other people's textures for the judge;
-        looks; where there is a student, the people in each blend as it knows them."""
+        looks."""
         from deid_ros.training.losses import draw_looks
 
         rng, whole = self._rng(4), self._options.batch
@@ -175,15 +159,9 @@ class GeneratorTraining(TrainingRun):
         codes = self._codes[chosen]
         codes = codes + rng.normal(0, 0.05, codes.shape) * self.space.code_std
         expressions = self._expressions[chosen]
-        known = {}
         if count < whole:
             mix = int(rng.integers(2, LARGEST_MIX + 1))
-            # With a student to ask, each blend is made with two expressions.
-            twice = 2 if self._identity else 1
-            found = blend_and_say(self._codes, self._sex, rng, -(-(whole - count) // twice), mix)
-            mixed, people = (np.repeat(rows, twice, axis=0)[:whole - count] for rows in found)
-            if self._identity:
-                known = {"known": self._identity.known(people)}
+            mixed = blend(self._codes, self._sex, rng, whole - count, mix)
             other = rng.choice(len(self._codes), whole - count)
             codes = np.concatenate([codes, mixed])
             expressions = np.concatenate([expressions, self._expressions[other]])
@@ -193,7 +171,7 @@ class GeneratorTraining(TrainingRun):
                  "weights": self._weights[chosen],
                  "judged": self._textures[judged] / np.float32(127.5) - 1,
                  # For what fools, what is matched, what is judged as made and as real.
-                 "looks": draw_looks(rng, 2 * whole + count + whole // 2), **known}
+                 "looks": draw_looks(rng, 2 * whole + count + whole // 2)}
         return {name: array.astype(np.float32) for name, array in batch.items()}
 
     def _balance(self) -> np.ndarray:
@@ -205,7 +183,7 @@ class GeneratorTraining(TrainingRun):
     @staticmethod
     def _loss_weights(valid: np.ndarray) -> np.ndarray:
         """What was seen counts fully, what was filled a little, the rim, which is
-        never shown, nothing; uint8 (n, 256, 256)."""
+        never shown, nothing; uint8 (n, 384, 384)."""
         return np.where(valid, 4, 1).astype(np.uint8) * skin.regions()["inner"]
 
     def _train(self, batch: dict[str, Any], kind: str) -> tuple[Any, ...]:
@@ -227,7 +205,7 @@ class GeneratorTraining(TrainingRun):
             share = batch["weights"][..., None] / ops.mean(batch["weights"])
             rebuilt = losses.texel_gap(gap, share)
             detail = losses.detail_gap(gap, share)
-            matching = fooling = identity = zero
+            matching = fooling = zero
             if kind != "warm":
                 # Without feature matching the judge need not look at the originals.
                 shown = ops.concatenate([made, real], 0) if options.matching else made
@@ -237,13 +215,9 @@ class GeneratorTraining(TrainingRun):
                     maps = answers[2:]
                     matching = sum(ops.mean(ops.abs(m[:count] - m[whole:]))
                                    for m in maps) / len(maps)
-                if self._identity:
-                    # Of the blends alone: people are told by their own textures.
-                    identity = self._identity(made[count:], batch["codes"][count:],
-                                              batch["known"])
             loss = (rebuilt + options.detail * detail + options.matching * matching
-                    + options.fooling * fooling + options.identity * identity)
-            return loss, (made, (rebuilt, detail, matching, fooling, identity))
+                    + options.fooling * fooling)
+            return loss, (made, (rebuilt, detail, matching, fooling))
 
         variables = self.network.trainable_variables
         (made, parts), slopes = self._engine.gradients(made_loss, variables)

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from deid_ros.generator.atlas import TEXTURE_SIDE
+
 __all__ = ["augment", "detail_gap", "draw_looks", "judged", "texel_gap"]
 
-_HOLE = 32  # texels, half the side of the square that is hidden
+_HOLE = 48  # texels, half the side of the square that is hidden
 
 
 def draw_looks(rng: np.random.Generator, count: int) -> np.ndarray:
@@ -18,7 +20,7 @@ def draw_looks(rng: np.random.Generator, count: int) -> np.ndarray:
     Light, contrast, tint of three channels, row and column of the hidden square.
     """
     low = np.array([-0.15, 0.85, -0.06, -0.06, -0.06, 0, 0])
-    high = np.array([0.15, 1.15, 0.06, 0.06, 0.06, 256, 256])
+    high = np.array([0.15, 1.15, 0.06, 0.06, 0.06, TEXTURE_SIDE, TEXTURE_SIDE])
     return rng.uniform(low, high, (count, 7)).astype(np.float32)
 
 
@@ -26,11 +28,11 @@ def augment(images: Any, looks: Any) -> Any:
     """Random colours and hidden squares for what the judge sees, differentiable.
 
     Args:
-        images: (n, 256, 256, 3) in -1..1.
+        images: (n, 384, 384, 3) in -1..1.
         looks: (n, 7) of ``draw_looks``.
     """
     looks = looks[:, None, None, :]
-    line = ops.arange(256, dtype="float32")
+    line = ops.arange(TEXTURE_SIDE, dtype="float32")
     far_down = ops.abs(line[None, :, None, None] - looks[..., 5:6]) > _HOLE
     far_across = ops.abs(line[None, None, :, None] - looks[..., 6:7]) > _HOLE
     seen = ops.cast(ops.logical_or(far_down, far_across), images.dtype)

@@ -21,7 +21,7 @@ from deid_ros.geometry import fit_pose, measure_expression
 from deid_ros.matcher.blending import Pool
 from deid_ros.matcher.gallery import Gallery
 from deid_ros.replacer import Replacer
-from deid_ros.training.vetting import Scene
+from deid_ros.training.scenes import Scene
 
 __all__ = ["fit_openings", "measure_openings", "with_openings"]
 
@@ -51,7 +51,7 @@ def measure_openings(gallery: Gallery, scenes: Mapping[str, Sequence[Scene]], co
     """Draw ``count`` random blends of each sex into portraits and look at them.
 
     Args:
-        gallery, scenes: as of ``vetting.Vetting``.
+        gallery, scenes: as of ``scenes.read_scenes``.
         progress: wraps the numbers of the blends.
 
     Returns:
@@ -59,7 +59,7 @@ def measure_openings(gallery: Gallery, scenes: Mapping[str, Sequence[Scene]], co
         their sex, what was added to the openings of mouth and eyes, and the openings that
         came out, less the mean of their portrait.
     """
-    pool = Pool(gallery, mix=mix, need_all=True)
+    pool = Pool(gallery, mix=mix)
     generator, replacer, mesh = _Nudged(), Replacer(), FaceMesh(kind="fine")
     rng = np.random.default_rng(seed)
     sexes = [sex for sex in pool.groups for _ in range(count)]

@@ -41,12 +41,6 @@ OPTIONS: dict[str, dict[str, Parameter]] = {
         "detail": Parameter(float, "Weight of the differences of neighbour texels", **_WEIGHT),
         "matching": Parameter(float, "Weight of feature matching", **_WEIGHT),
         "fooling": Parameter(float, "Weight of the adversarial loss", **_WEIGHT),
-        "identity": Parameter(float, "Weight of what a student of dlib's extractor says about "
-                              "blends; 0: no student", **_WEIGHT),
-        "student_faces": Parameter(int, "Blends that dlib is shown for the student, a tenth of a "
-                                   "second each", minimum=0, maximum=1_000_000),
-        "student_steps": Parameter(int, "Batches that the student learns in", minimum=1,
-                                   maximum=1_000_000),
         "penalty": Parameter(float, "Weight of the gradient penalty R1", **_WEIGHT),
         "penalty_every": Parameter(int, "Steps between gradient penalties", minimum=1,
                                    maximum=10_000_000),

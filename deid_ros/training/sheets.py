@@ -26,8 +26,9 @@ def _texture(network: object, codes: np.ndarray, expressions: np.ndarray) -> np.
 def _face(space: FaceSpace, texture: np.ndarray, code: np.ndarray, expression: np.ndarray,
           yaw: float, pitch: float) -> np.ndarray:
     shape = geometry.with_skirt(apply_expression(space.shape(code), expression))
-    pose = geometry.Pose(yaw, pitch, 0, 100, (128, 128))
-    return atlas.render(texture, geometry.project(shape, pose), 256)[..., :3]
+    side = atlas.TEXTURE_SIDE
+    pose = geometry.Pose(yaw, pitch, 0, 0.39 * side, (side / 2, side / 2))
+    return atlas.render(texture, geometry.project(shape, pose), side)[..., :3]
 
 
 def draw_sheet(network: object, space: FaceSpace, blends: np.ndarray, codes: np.ndarray,
@@ -36,7 +37,7 @@ def draw_sheet(network: object, space: FaceSpace, blends: np.ndarray, codes: np.
 
     Args:
         blends, codes: float32 (n, code_size); expressions (n, 7) and textures uint8
-            (n, 256, 256, 3) belong to ``codes``.
+            (n, 384, 384, 3) belong to ``codes``.
     """
     neutral = space.expression_mean.astype(np.float32)
     rows = [np.hstack(textures), np.hstack(_texture(network, codes, expressions))]

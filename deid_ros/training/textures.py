@@ -20,6 +20,7 @@ from tqdm import tqdm
 from deid_ros import geometry
 from deid_ros.errors import TrainingError
 from deid_ros.generator import atlas, skin
+from deid_ros.training.light import even_light
 
 __all__ = ["OWN_COMPLEXION", "Person", "TrainingSet", "complete", "load_portraits", "read_people"]
 
@@ -31,21 +32,24 @@ OWN_COMPLEXION = np.array([0.6, 0.4, 0.4], np.float32)
 
 
 class Person(NamedTuple):
-    """One portrait; ``plain``: no glasses or beard, nothing over the forehead, in colour."""
+    """One portrait; ``plain``: no glasses or beard, nothing over the forehead, in colour;
+    ``source``: the number of the folder that it comes from."""
 
     path: Path
     id: str
     sex: str
     plain: bool = True
+    source: int = 0
 
 
 @dataclass(frozen=True)
 class TrainingSet:
     """What the generator learns from; n portraits, plain ones and no others.
 
-    ids (n,) str; sex (n,) 'M', 'F' or '?'; textures uint8 (n, 256, 256, 3) BGR,
-    completed; valid bool (n, 256, 256), texels that were really seen; shapes float32
-    (n, 468, 3) in model units with their expression; expressions float32 (n, 7).
+    ids (n,) str; sex (n,) 'M', 'F' or '?'; textures uint8 (n, 384, 384, 3) BGR,
+    completed; valid bool (n, 384, 384), texels that were really seen; shapes float32
+    (n, 468, 3) in model units with their expression; expressions float32 (n, 7); sources
+    int (n,), the number of the folder that each portrait comes from.
     """
 
     ids: np.ndarray
@@ -54,6 +58,7 @@ class TrainingSet:
     valid: np.ndarray
     shapes: np.ndarray
     expressions: np.ndarray
+    sources: np.ndarray
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,7 +75,7 @@ class TrainingSet:
 
 
 def read_people(folder: Path, *, table: Path | None = None, split: str | None = None,
-                attributes: Path | None = None) -> list[Person]:
+                attributes: Path | None = None, source: int = 0) -> list[Person]:
     """The portraits of a folder.
 
     ``table`` (columns id, sex, split) picks and names the people; ``attributes`` (id,
@@ -97,7 +102,7 @@ def read_people(folder: Path, *, table: Path | None = None, split: str | None = 
     for name in sorted(sex):
         mark = marks.get(name, {})
         plain = not any(int(mark.get(k, 0)) for k in _HINDRANCES)
-        people.append(Person(paths[name], name, sex[name], plain))
+        people.append(Person(paths[name], name, sex[name], plain, source))
     return people
 
 
@@ -121,7 +126,7 @@ def load_portraits(people: list[Person]) -> TrainingSet:
     from deid_ros.detector.registry import create_detector
 
     finder, mesher = create_detector(["centerface"]), FaceMesh(kind="fine")
-    ids, sexes, textures, valid, shapes, expressions = [], [], [], [], [], []
+    ids, sexes, textures, valid, shapes, expressions, sources = [], [], [], [], [], [], []
     for person in tqdm([p for p in people if p.plain], desc="portraits", unit="face"):
         image = cv2.imread(str(person.path))
         found = finder.detect(image) if image is not None else ()
@@ -131,10 +136,12 @@ def load_portraits(people: list[Person]) -> TrainingSet:
         mesh = mesher.locate(image, found[:1])[0][0]
         pose = geometry.fit_pose(mesh)
         texture = atlas.unwrap(image, mesh)
+        seen = skin.valid_texels(texture, mesh)
         ids.append(person.id)
         sexes.append(person.sex)
-        textures.append(texture)
-        valid.append(skin.valid_texels(texture, mesh))
+        sources.append(person.source)
+        textures.append(even_light(texture, seen, shaved=person.sex == "M"))
+        valid.append(seen)
         shapes.append(geometry.frontalise(mesh, pose))
         expressions.append(geometry.measure_expression(mesh, pose))
     if len(ids) < 2:
@@ -144,18 +151,24 @@ def load_portraits(people: list[Person]) -> TrainingSet:
     shift = (OWN_COMPLEXION - 1) * (tones - tones.mean(0))
     textures = np.array([skin.tint(t, s) for t, s in zip(textures, shift)])
     valid = np.array(valid)
-    return TrainingSet(np.array(ids), np.array(sexes), complete(textures, valid), valid,
-                       np.array(shapes, np.float32), np.array(expressions, np.float32))
+    textures = complete(textures, valid)
+    # Lips that hardly part show a dark gap; teeth come with wider mouths.
+    for texture, expression in zip(textures, expressions):
+        if expression[0] < skin.MOUTH_CLOSED:
+            texture[:] = skin.darken_mouth(texture)
+    return TrainingSet(np.array(ids), np.array(sexes), textures, valid,
+                       np.array(shapes, np.float32), np.array(expressions, np.float32),
+                       np.array(sources))
 
 
 def complete(textures: np.ndarray, valid: np.ndarray, *, rank: int = 48,
              rounds: int = 14) -> np.ndarray:
-    """Fill the texels of each texture that were not seen: uint8 (n, 256, 256, 3).
+    """Fill the texels of each texture that were not seen: uint8 (n, 384, 384, 3).
 
     Within the core by principal components of all textures and their mirror images
-    (at half size; what is hidden is smooth skin), outside by spreading.
+    (at a third of the size; what is hidden is smooth skin), outside by spreading.
     """
-    side = atlas.TEXTURE_SIDE // 2
+    side = atlas.TEXTURE_SIDE // 3
     region = skin.regions()
     core = cv2.resize(region["core"].astype(np.uint8), (side, side),
                       interpolation=cv2.INTER_NEAREST) > 0
@@ -187,15 +200,15 @@ def complete(textures: np.ndarray, valid: np.ndarray, *, rank: int = 48,
         shrink = np.maximum(values - noise, 0) / np.maximum(values, 1e-9)
         filled = np.where(known, rows, centre + (vectors * shrink) @ (vectors.T @ centred))
     out = np.zeros_like(textures)
-    inner = cv2.erode(region["core"].astype(np.uint8), np.ones((5, 5)))
-    edge = cv2.GaussianBlur(cv2.erode(inner, np.ones((5, 5))).astype(np.float32), (0, 0), 3)
+    inner = cv2.erode(region["core"].astype(np.uint8), np.ones((7, 7)))
+    edge = cv2.GaussianBlur(cv2.erode(inner, np.ones((7, 7))).astype(np.float32), (0, 0), 4.5)
     for k, texture in enumerate(textures):
         canvas[:] = 0
         canvas[core] = filled[k].reshape(-1, 3)
         coarse = cv2.resize(skin.fill_outwards(canvas, core), texture.shape[:2],
                             interpolation=cv2.INTER_CUBIC)
-        own = cv2.erode(valid[k].astype(np.float32), np.ones((5, 5)))
-        own = cv2.GaussianBlur(own, (0, 0), 2.5)[..., None]
+        own = cv2.erode(valid[k].astype(np.float32), np.ones((7, 7)))
+        own = cv2.GaussianBlur(own, (0, 0), 3.8)[..., None]
         mixed = own * texture + (1 - own) * coarse
         spread = skin.fill_outwards(mixed, inner > 0)
         mixed = edge[..., None] * mixed + (1 - edge[..., None]) * spread
