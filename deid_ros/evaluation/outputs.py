@@ -6,17 +6,18 @@ import json
 import os
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from deid_ros.errors import EvaluationError, FrameError, MediaError
 from deid_ros.media.evidence import fingerprint
-from deid_ros.media.files import BAG_SUFFIXES, IMAGE_SUFFIXES, beside
+from deid_ros.media.files import Job, beside
+from deid_ros.media.images import ALPHA, ImageMedium, is_picture
+from deid_ros.media.medium import Writing
 from deid_ros.media.resume import STATE
-from deid_ros.media.search import kind_of
 
 __all__ = ["Lines", "compare_sums", "frames_of", "outputs_of", "strays", "topics_of"]
 
@@ -73,7 +74,7 @@ def compare_sums(output: Path, manifest: Mapping[str, Any]) -> list[str]:
 
 
 class Lines:
-    """The evidence of an output, by topic; the lines of a picture are one.
+    """The evidence of an output, by topic.
 
     Args:
         problems: gets a sentence for every line that cannot be read.
@@ -83,11 +84,7 @@ class Lines:
         self._path, self._problems = beside(output)[0], problems
         self._lines = self._read()
         self._waiting: dict[str | None, deque[dict[str, Any]]] = defaultdict(deque)
-        if is_picture(output):
-            lines = list(self._lines)
-            if lines:
-                lines[0]["faces"] = [face for line in lines for face in line["faces"]]
-            self._lines = iter(lines[:1])
+        self._of_picture = _is_picture(output)
 
     def _read(self) -> Iterator[dict[str, Any]]:
         try:
@@ -116,7 +113,9 @@ class Lines:
 
     def left(self) -> int:
         """How many lines no frame was asked for."""
-        return sum(map(len, self._waiting.values())) + sum(1 for _ in self._lines)
+        topics = [line["topic"] for line in (*chain(*self._waiting.values()), *self._lines)]
+        # Covered, the transparency of a picture can have become the same everywhere.
+        return sum(not (self._of_picture and topic == ALPHA) for topic in topics)
 
 
 def _line(text: str) -> dict[str, Any] | None:
@@ -132,9 +131,8 @@ def _line(text: str) -> dict[str, Any] | None:
     return line if good else None
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a path is called as a picture."""
-    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+def _is_picture(path: Path) -> bool:
+    return not Job(path, path, path.name).is_bag and is_picture(path)
 
 
 def topics_of(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -147,22 +145,18 @@ def frames_of(path: Path, topics: Mapping[str, str], scratch: Path
               ) -> Iterator[tuple[str | None, np.ndarray | FrameError]]:
     """(topic, BGR uint8 (H, W, 3)) of every frame, or what is wrong with one.
 
+    The very frames that ``deid run`` searches: of a picture the transparency is one too.
+
     Args:
         topics: the image topics of a bag, and the names under which they are given.
         scratch: where something may be unpacked.
     """
-    if path.is_dir() or kind_of(path) in BAG_SUFFIXES:
+    job = Job(path, path, path.name)
+    if job.is_bag:
         yield from _bag_frames(path, topics, scratch)
-    elif is_picture(path):
-        from deid_ros.media.images import read_picture
-        pixels = read_picture(path).pixels
-        if pixels.dtype == np.uint16:
-            pixels = cv2.convertScaleAbs(pixels, alpha=255 / max(int(pixels.max()), 1))
-        if pixels.ndim == 2 or pixels.shape[2] == 2:
-            grey = pixels if pixels.ndim == 2 else pixels[..., 0]
-            yield None, cv2.cvtColor(np.ascontiguousarray(grey), cv2.COLOR_GRAY2BGR)
-        else:
-            yield None, np.ascontiguousarray(pixels[..., 2::-1])
+    elif _is_picture(path):
+        for frame in ImageMedium(job, path, Writing()).frames():
+            yield frame.topic, frame.pixels
     else:
         from deid_ros.media.videos import VideoReader
         with VideoReader(path) as reader:

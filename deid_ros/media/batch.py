@@ -24,8 +24,8 @@ from deid_ros.media.evidence import (
     settings_of,
     tool_of,
 )
-from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Job, beside
-from deid_ros.media.images import ImageMedium, is_image
+from deid_ros.media.files import Job, beside
+from deid_ros.media.images import ImageMedium, is_picture
 from deid_ros.media.lookback import LookBack
 from deid_ros.media.medium import Frame, Medium, Writing
 from deid_ros.media.outcome import Outcome
@@ -192,11 +192,10 @@ def open_medium(job: Job, part: Any, writing: Writing) -> Medium:
     if job.is_bag:
         from deid_ros.media.bags import BagMedium
         return BagMedium(job, part, writing)
-    suffix = job.source.suffix.lower()
-    if suffix in VIDEO_SUFFIXES or (suffix not in IMAGE_SUFFIXES and not is_image(job.source)):
-        from deid_ros.media.videos import VideoMedium
-        return VideoMedium(job, part, writing)
-    return ImageMedium(job, part, writing)
+    if is_picture(job.source):
+        return ImageMedium(job, part, writing)
+    from deid_ros.media.videos import VideoMedium
+    return VideoMedium(job, part, writing)
 
 
 def process(job: Job, pipeline: Pipeline, *, writing: Writing | None = None,

@@ -14,17 +14,17 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from deid_ros.errors import DeidError, MediaError
+from deid_ros.errors import MediaError
 from deid_ros.media.deep import bits_of, encode_deep, highest_of, read_deep, turned
 from deid_ros.media.exif import kept_exif
-from deid_ros.media.files import Job
+from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Job
 from deid_ros.media.medium import Frame, Writing
 from deid_ros.media.profiles import rebuilt_profile
 from deid_ros.messages.jpeg import jpeg_options
 from deid_ros.messages.tone import Tone, tone_of
 from deid_ros.pipeline import Processed
 
-__all__ = ["ImageMedium", "Picture", "is_image", "read_picture", "write_picture"]
+__all__ = ["ALPHA", "ImageMedium", "Picture", "is_picture", "read_picture", "write_picture"]
 
 # Pillow's name of a format -> the name it is written under.
 _FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP", "BMP": "BMP",
@@ -33,6 +33,8 @@ _FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP", "BMP": 
 _TIFF_PACKINGS = ("raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits")
 _WEBP_QUALITY = 90
 _ORIENTATION = 0x0112
+#: What the transparency of a picture is called where topics have names.
+ALPHA = "alpha"
 _BEHIND_HEADER = 33     # bytes of a PNG: signature and IHDR
 
 
@@ -237,7 +239,7 @@ class ImageMedium:
         alpha = planes[..., colours:]
         if alpha.size and alpha.min() != alpha.max():
             # A face can also be drawn in transparency.
-            yield _seen(alpha, target[..., colours:], "alpha")
+            yield _seen(alpha, target[..., colours:], ALPHA)
 
     def take(self, frame: Frame, processed: Processed | None) -> None:
         """Put covered pixels in place."""
@@ -285,10 +287,13 @@ def _seen(planes: np.ndarray, target: np.ndarray, topic: str | None) -> Frame:
     return Frame(frame, 0, topic=topic, token=_View(target, tone))
 
 
-def is_image(path: Path) -> bool:
-    """Whether the file's content is that of a picture."""
+def is_picture(path: Path) -> bool:
+    """Whether a file that is no bag is a picture, and no video: by its name, else its content."""
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        return suffix in IMAGE_SUFFIXES
     try:
         with Image.open(path):
             return True
-    except (OSError, DeidError, ValueError, Image.DecompressionBombError):
+    except (OSError, ValueError, Image.DecompressionBombError):
         return False
