@@ -8,6 +8,7 @@ import pytest
 
 from deid_ros.errors import MediaError
 from deid_ros.media import beside, plan, whole
+from deid_ros.media.bags import Bag
 from deid_ros.media.whole import sweep, whole_set
 
 
@@ -279,3 +280,45 @@ def test_files_that_a_bag_does_not_name_are_said(tmp_path):
     planned = plan([bag], tmp_path / "out")
     assert len(planned.jobs) == 1 and len(planned.refused) == 1
     assert "a_2.mcap is not named in the metadata.yaml" in planned.refused[0]
+
+
+@pytest.mark.parametrize("about", [
+    "rosbag2_bagfile_information:\n  relative_file_paths: [xa_0.mcap, A_1.MCAP]\n",
+    "rosbag2_bagfile_information:\n  relative_file_paths: [a_0.mcap\n",
+    "rosbag2_bagfile_information:\n  relative_file_paths: 7\n",
+    "rosbag2_bagfile_information: [relative_file_paths]\n", "{ not yaml"])
+def test_what_is_planned_of_a_bag_is_what_is_read_of_it(tmp_path, about):
+    bag = tmp_path / "in" / "bag"
+    names = ["a_0.mcap", "xa_0.mcap", "A_1.MCAP", "a_2.mcap.zstd"]
+    touch(*(bag / name for name in names))
+    (bag / "metadata.yaml").write_text(about)
+    planned = plan([tmp_path / "in"], tmp_path / "out")
+    assert len(planned.jobs) == 1
+    found = Bag(bag)
+    read = {path.name for path in found.files}
+    refused = {name for name in names if any(f"/{name} is not" in s for s in planned.refused)}
+    left = {name for name in names if any(s.startswith(f"{name} lies") for s in found.notes)}
+    assert read | refused == set(names) and not read & refused and refused == left
+    assert read == ({"xa_0.mcap", "A_1.MCAP"} if "[xa" in about else set(names))
+
+
+def closed(monkeypatch, folder):
+    """Make a folder one that cannot be read, by whomever."""
+    scandir = os.scandir
+
+    def refuse(path="."):
+        if os.path.abspath(path) == str(folder):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
+def test_folders_of_a_bag_that_are_not_entered_are_named(tmp_path, monkeypatch):
+    bag = tmp_path / "in" / "bag"
+    touch(bag / "metadata.yaml", bag / "a_0.db3", bag / "locked" / "b.jpg", tmp_path / "c" / "d")
+    (bag / "link").symlink_to(tmp_path / "c")
+    closed(monkeypatch, bag / "locked")
+    planned = plan([tmp_path / "in"], tmp_path / "out")
+    said = "\n".join(planned.refused)
+    assert len(planned.jobs) == 1 and not planned.left_out
+    assert f"{bag / 'locked'} is no file" in said and f"{bag / 'link'} is no file" in said

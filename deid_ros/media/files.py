@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deid_ros.errors import MediaError
+from deid_ros.media.bag_folder import is_bag_folder
 from deid_ros.media.search import (
     BAG_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -17,7 +18,7 @@ from deid_ros.media.search import (
     kind_of,
     search,
 )
-from deid_ros.media.whole import exists_already, is_bag_folder
+from deid_ros.media.whole import exists_already
 
 __all__ = ["BAG_SUFFIXES", "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Job", "Plan", "beside", "plan"]
 
