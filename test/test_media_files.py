@@ -110,7 +110,8 @@ def test_no_output_lies_within_another(tmp_path, order):
 def test_what_is_done_is_not_done_again(tmp_path):
     touch(tmp_path / "in" / "a.jpg", tmp_path / "in" / "b.jpg", tmp_path / "out" / "a.jpg",
           tmp_path / "out" / "b.jpg")
-    planned = plan([tmp_path / "in"], tmp_path / "out", is_done=lambda job: job.name == "a.jpg")
+    planned = plan([tmp_path / "in"], tmp_path / "out",
+                   fault=lambda job: None if job.name == "a.jpg" else "")
     assert [job.name for job in planned.done] == ["a.jpg"]
     assert planned.jobs == [] and "b.jpg exists already" in planned.refused[0]
 
