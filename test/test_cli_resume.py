@@ -20,8 +20,10 @@ from test_media_videos import read, write
 
 from deid_ros import pipeline as module
 from deid_ros.cli import main
-from deid_ros.media import evidence
+from deid_ros.config import defaults
+from deid_ros.media import TopicWishes, Writing, evidence
 from deid_ros.media.resume import STATE
+from deid_ros.parameters import PARAMETERS
 
 HERE = Path(__file__).parent
 
@@ -346,3 +348,24 @@ def test_only_its_owner_may_read_the_state_of_a_run(draws):
     (Path("out") / STATE).touch(0o666)
     assert main(["run"]) == 130
     assert (Path("out") / STATE).stat().st_mode & 0o777 == 0o600
+
+
+def test_every_setting_binds_but_those_of_live_topics_and_the_key_s_value():
+    config, binding = defaults(), evidence.Recipe.of(defaults(), Writing()).binding
+    loose = []
+    for node in ("detector", "matcher", "generator", "replacer"):
+        for name, value in config[node].items():
+            kind, choices = type(value), PARAMETERS[node][name].choices
+            other = next((c for c in choices or () if c != value), None) or value + kind("1")
+            other = [*value, other] if kind is list else other
+            changed = config | {node: config[node] | {name: other}}
+            if evidence.Recipe.of(changed, Writing()).binding == binding:
+                loose.append(name)
+    assert loose == ["image_topic", "queue", "image_topic", "deadline_ms", "queue"]
+    first, second = (evidence.Recipe.of(config | {"matcher": config["matcher"] | {"key": key}},
+                                        Writing()).binding for key in ("a", "b"))
+    assert first == second != binding
+    for writing in (Writing(codec="h264"), Writing(crf=9), Writing(keep_audio=True),
+                    Writing(keep_metadata=True), Writing(topics=TopicWishes(frozenset("/a")))):
+        assert evidence.Recipe.of(config, writing).binding != binding
+    assert evidence.Recipe.of(config, Writing(), limit=3).binding != binding

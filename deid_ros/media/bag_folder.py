@@ -86,5 +86,5 @@ def _below(folder: Path) -> list[Path]:
     for root, folders, names in os.walk(
             folder, onerror=lambda error: found.append(Path(error.filename))):
         links = [name for name in folders if os.path.islink(os.path.join(root, name))]
-        found += [Path(root, name) for name in names + links]
+        found.extend(Path(root, name) for name in names + links)
     return sorted(found)

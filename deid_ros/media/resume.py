@@ -1,10 +1,10 @@
 """A run that can be cut off and taken up again, and comes to the same end.
 
 While a run lasts, ``OUT/.deid-run.json`` holds the key of its random draws and a digest
-of its settings, readable by its owner only, where files have owners; no face and no embedding. What is finished
-has a manifest and is left alone; what was being written is begun anew and, with the same
-key, becomes what it would have been. When the run is through, the file goes: nobody can
-draw the same surrogates again.
+of its settings, readable by its owner only, where files have owners; no face and no
+embedding. What is finished has a manifest and is left alone; what was being written is
+begun anew and, with the same key, becomes what it would have been. When the run is
+through, the file goes: nobody can draw the same surrogates again.
 """
 
 from __future__ import annotations

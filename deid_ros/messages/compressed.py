@@ -21,7 +21,8 @@ from PIL import Image
 from deid_ros.errors import FrameError
 from deid_ros.messages.jpeg import jpeg_options
 
-__all__ = ["MAX_PIXELS", "CompressedFile", "decode", "encode_like", "is_plain", "kind_of", "size_of"]
+__all__ = ["MAX_PIXELS", "CompressedFile", "decode", "encode_like", "is_plain", "kind_of",
+           "size_of"]
 
 #: A larger picture is refused before memory is taken for it.
 MAX_PIXELS = 1 << 26
