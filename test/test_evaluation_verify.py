@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from bag_support import FACE, SIZE, Maker, pixels, write_bag
 from sample_faces import FakeFinder, make_face
+from test_media_files import closed
 from test_media_videos import write
 
 from deid_ros import pipeline as module
@@ -192,6 +193,21 @@ def test_files_without_evidence_are_listed(capsys):
     assert err.count("has no evidence") == 7 and STATE not in err
     assert main(["verify", "out/a.png"]) == 0
     assert strays(Path("out/bag"), outputs_of(Path("out/bag"))) == []
+
+
+def test_folders_that_cannot_be_read_are_named(capsys, monkeypatch, tmp_path):
+    locked = tmp_path / "out" / "more"
+    locked.mkdir()
+    closed(monkeypatch, locked)
+    status, _, err = verdict(capsys)
+    assert status == 1 and "The folder out/more cannot be read (Permission denied)" in err
+
+
+def test_a_preview_is_said_to_be_one(capsys):
+    shutil.copy("in/a.png", "out/preview.png")
+    status, out, err = verdict(capsys)
+    assert status == 1 and "1 files without evidence" in out
+    assert "out/preview.png is called as the contact sheet" in err and "remove it" in err
 
 
 @pytest.fixture

@@ -228,6 +228,7 @@ def test_folders_that_are_not_entered_are_named(tmp_path):
     ("a.mp4.zst", b"x", "is packed"), ("a.mcap.gz", b"x", "is packed"),
     ("a.mp4.part", b"x", "not complete"),
     ("IMG_0001", b"\xff\xd8\xff\xe0", "is not called as one"),
+    ("a.m4a", b"\0\0\0 ftypM4A ", "called as sound"), ("a.ogg", b"OggS\0", "called as sound"),
     ("a.nef", b"II*\0", "is not called as one"), ("clip.dat", b"\x1aE\xdf\xa3", "not called")])
 def test_what_may_show_people_and_is_left_out_is_refused(tmp_path, name, content, word):
     touch(tmp_path / "in" / "b.jpg")

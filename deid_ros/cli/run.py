@@ -138,7 +138,7 @@ def run(args: argparse.Namespace) -> int:
     """Process every input; 1 if anything was left out, else 0."""
     from deid_ros.cli.progress import dry_run
     from deid_ros.media.evidence import Recipe
-    from deid_ros.media.files import folder_of
+    from deid_ros.media.files import PREVIEW, folder_of
     from deid_ros.media.resume import Run
 
     config = config_of(args)
@@ -151,7 +151,7 @@ def run(args: argparse.Namespace) -> int:
         if not planned.jobs:
             return _nothing(planned)
         return (dry_run(planned, writing, args.out) if args.dry_run
-                else _preview(args, config, planned, writing, folder / "preview.png"))
+                else _preview(args, config, planned, writing, folder / PREVIEW))
     with Run(folder, config, recipe=recipe, resume=args.resume) as state:
         # What is finished is looked at while nobody else writes there.
         planned = _planned(args, writing, recipe)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,16 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from deid_ros.errors import EvaluationError, FrameError, MediaError
-from deid_ros.media.evidence import fingerprint
-from deid_ros.media.files import Job, beside
+from deid_ros.errors import EvaluationError, FrameError
+from deid_ros.media.evidence import fingerprint, read_faces
+from deid_ros.media.files import MANIFEST, PREVIEW, Job, beside
 from deid_ros.media.images import ALPHA, ImageMedium, is_picture
 from deid_ros.media.medium import Writing
 from deid_ros.media.resume import STATE
 
 __all__ = ["Lines", "compare_sums", "frames_of", "outputs_of", "strays", "topics_of"]
-
-_END = ".manifest.json"
 
 
 def outputs_of(path: Path) -> list[Path]:
@@ -30,9 +27,9 @@ def outputs_of(path: Path) -> list[Path]:
     Raises:
         EvaluationError: there is none.
     """
-    if path.with_name(path.name + _END).is_file():
+    if path.with_name(path.name + MANIFEST).is_file():
         return [path]
-    found = sorted(Path(str(each).removesuffix(_END)) for each in path.rglob("*" + _END)
+    found = sorted(Path(str(each).removesuffix(MANIFEST)) for each in path.rglob("*" + MANIFEST)
                    if path.is_dir())
     if not found:
         raise EvaluationError(f"At {path} is no output with a manifest; name what 'deid run' "
@@ -40,20 +37,33 @@ def outputs_of(path: Path) -> list[Path]:
     return found
 
 
-def strays(path: Path, outputs: Iterable[Path]) -> list[Path]:
-    """What lies below a folder and is neither an output nor the evidence of one."""
+def strays(path: Path, outputs: Iterable[Path]) -> list[str]:
+    """A sentence for what lies below a folder and is neither an output nor the evidence of
+    one, and for every folder that cannot be read."""
     outputs = set(outputs)
     if path in outputs or not path.is_dir():
         return []
-    evidence = {each for output in outputs for each in beside(output)}
+    known = {each for output in outputs for each in (output, *beside(output))}
     found = []
-    for root, folders, names in os.walk(path):
+
+    def unreadable(error: OSError) -> None:
+        found.append(f"The folder {error.filename} cannot be read ({error.strerror}), nobody "
+                     "knows what is in it; give yourself the right to read it.")
+
+    for root, folders, names in os.walk(path, onerror=unreadable):
         here = Path(root)
         folders[:] = sorted(name for name in folders if here / name not in outputs)
-        found += [here / name for name in folders if (here / name).is_symlink()]
-        found += [here / name for name in sorted(names) if name != STATE
-                  and here / name not in outputs and here / name not in evidence]
+        links = [name for name in folders if (here / name).is_symlink()]
+        found += [_stray(here / name) for name in links + sorted(names)
+                  if name != STATE and here / name not in known]
     return found
+
+
+def _stray(path: Path) -> str:
+    if path.name == PREVIEW:
+        return (f"{path} is called as the contact sheet of 'deid run --preview', which has no "
+                "evidence; remove it when you have seen it.")
+    return f"{path} has no evidence, nobody says what was done to it."
 
 
 def compare_sums(output: Path, manifest: Mapping[str, Any]) -> list[str]:
@@ -81,25 +91,17 @@ class Lines:
     """
 
     def __init__(self, output: Path, problems: list[str]) -> None:
-        self._path, self._problems = beside(output)[0], problems
+        self._output, self._problems = output, problems
         self._lines = self._read()
         self._waiting: dict[str | None, deque[dict[str, Any]]] = defaultdict(deque)
         self._of_picture = _is_picture(output)
 
     def _read(self) -> Iterator[dict[str, Any]]:
-        try:
-            with open(self._path, encoding="utf-8", errors="replace") as stream:
-                for number, text in enumerate(stream):
-                    line = _line(text)
-                    if line is None:
-                        self._problems.append(
-                            f"{self._path}: line {number + 1} cannot be read; what it tells of "
-                            "counts as not covered.")
-                        line = {"index": number, "topic": None, "faces": []}
-                    yield line
-        except OSError as error:
-            raise MediaError(f"{self._path} cannot be read ({error.strerror or error}); process "
-                             "the input again.") from None
+        for number, line in enumerate(read_faces(self._output)):
+            if line is None:
+                self._problems.append(f"{beside(self._output)[0]}: line {number + 1} cannot be "
+                                      "read; what it tells of counts as not covered.")
+            yield line or {"index": number, "topic": None, "faces": []}
 
     def next(self, topic: str | None) -> dict[str, Any] | None:
         """The line of the next frame of a topic."""
@@ -116,19 +118,6 @@ class Lines:
         topics = [line["topic"] for line in (*chain(*self._waiting.values()), *self._lines)]
         # Covered, the transparency of a picture can have become the same everywhere.
         return sum(not (self._of_picture and topic == ALPHA) for topic in topics)
-
-
-def _line(text: str) -> dict[str, Any] | None:
-    """A line of the evidence, or None where it is none."""
-    try:
-        line = json.loads(text)
-        boxes = np.array([face["box"] for face in line["faces"]], float).reshape(-1, 4)
-        good = (isinstance(line["index"], int) and isinstance(line["topic"], str | None)
-                and len(boxes) == len(line["faces"]) and bool(np.isfinite(boxes).all())
-                and all(isinstance(face["covered_by"], str) for face in line["faces"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return line if good else None
 
 
 def _is_picture(path: Path) -> bool:

@@ -91,7 +91,7 @@ class Verifier:
         """Look at one output; what is wrong is in the verdict."""
         verdict = Verdict(output)
         try:
-            manifest = read_manifest(output.with_name(beside(output)[1].name))
+            manifest = read_manifest(beside(output)[1])
             verdict.problems += compare_sums(output, manifest)
             if output.exists():
                 self._look(output, manifest, verdict)

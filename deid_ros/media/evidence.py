@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
 from deid_ros import __version__
 from deid_ros.config import Config, defaults, file_of
 from deid_ros.errors import DeidError, MediaError
@@ -52,20 +54,31 @@ def _row(face: Any, covered_by: str) -> dict[str, Any]:
             "covered_by": covered_by}
 
 
-def read_faces(target: Path) -> Iterator[dict[str, Any]]:
-    """The lines of an output's ``faces.jsonl``.
+def read_faces(target: Path) -> Iterator[dict[str, Any] | None]:
+    """The lines of an output's ``faces.jsonl``; None for one that is none.
 
     Raises:
-        MediaError: it is missing or damaged.
+        MediaError: the file cannot be read.
     """
     path = beside(target)[0]
     try:
-        with open(path, encoding="utf-8") as stream:
-            for line in stream:
-                yield json.loads(line)
-    except (OSError, ValueError) as error:
-        raise MediaError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); "
-                         "process the input again.") from None
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            yield from map(_line, stream)
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read ({error.strerror or error}); process the input "
+                         "again.") from None
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+        boxes = np.array([face["box"] for face in line["faces"]], float).reshape(-1, 4)
+        good = (isinstance(line["index"], int) and isinstance(line["topic"], str | None)
+                and len(boxes) == len(line["faces"]) and bool(np.isfinite(boxes).all())
+                and all(isinstance(face["covered_by"], str) for face in line["faces"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return line if good else None
 
 
 def fingerprint(path: Path) -> dict[str, Any]:

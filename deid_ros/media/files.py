@@ -20,8 +20,14 @@ from deid_ros.media.search import (
 )
 from deid_ros.media.whole import exists_already
 
-__all__ = ["BAG_SUFFIXES", "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Job", "Plan", "beside", "folder_of",
-           "plan"]
+__all__ = ["BAG_SUFFIXES", "IMAGE_SUFFIXES", "MANIFEST", "PREVIEW", "VIDEO_SUFFIXES", "Job", "Plan",
+           "beside", "folder_of", "plan"]
+
+
+#: What the names of manifests end with.
+MANIFEST = ".manifest.json"
+#: What the contact sheet of a preview is called.
+PREVIEW = "preview.png"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ def finished_name(name: str) -> str:
 def beside(target: Path) -> tuple[Path, Path]:
     """Where the evidence of an output lies: the faces, frame by frame, and the manifest."""
     return (target.with_name(target.name + ".faces.jsonl"),
-            target.with_name(target.name + ".manifest.json"))
+            target.with_name(target.name + MANIFEST))
 
 
 @dataclass(frozen=True, slots=True)

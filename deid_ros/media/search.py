@@ -23,6 +23,8 @@ VIDEO_SUFFIXES = frozenset((
 BAG_SUFFIXES = frozenset((".bag", ".mcap", ".db3"))
 SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | BAG_SUFFIXES
 
+# Sound in containers of videos.
+_SOUND = frozenset((".m4a", ".m4b", ".ogg", ".oga", ".opus", ".spx", ".mka", ".weba", ".wma"))
 # What may follow a known end of a name.
 _PACKED = frozenset((".zst", ".zstd", ".gz", ".bz2", ".xz", ".lz4"))
 _ACTIVE = frozenset((".active", ".part", ".tmp", ".crdownload"))
@@ -104,6 +106,10 @@ def _is_input(path: Path, left_out: list[Path], refused: list[str]) -> bool:
     elif inner and path.suffix.lower() in _ACTIVE:
         refused.append(f"{path} is not complete, it is left out; finish its recording, or give it "
                        f"a name that ends in {PurePath(path.stem).suffix}.")
+    elif is_medium(path) and path.suffix.lower() in _SOUND:
+        refused.append(f"{path} is called as sound, but begins as a video does and may hold "
+                       "pictures, it is left out; move it away if it is sound alone, else name it "
+                       "as an input of its own.")
     elif is_medium(path):
         refused.append(f"{path} holds a picture, a video or a rosbag, but is not called as one; "
                        "it is left out: rename it, or name it as an input of its own.")
