@@ -76,9 +76,13 @@ def read_picture(path: Path, *, keep_metadata: bool = False) -> Picture:
             else:
                 image.load()  # Pillow turns a TIFF here
                 pixels = turned(np.asarray(_plain(image, path)), _orientation(image))
-            picture = Picture(pixels, _FORMATS[image.format], options, left)
-            _add_profile(image, picture, path)
-            return picture
+            if before := image.info.get("icc_profile"):
+                if after := _profile(before, pixels, image.format):
+                    options["icc_profile"] = after
+                else:
+                    left.append(f"{path}: the colour profile of {len(before)} bytes is left "
+                                "behind, it cannot be written anew; colours may look different.")
+            return Picture(pixels, _FORMATS[image.format], options, left)
     except MediaError:
         raise
     except UnidentifiedImageError:
@@ -114,19 +118,11 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _add_profile(image: Image.Image, picture: Picture, path: Path) -> None:
-    """Keep what the colours mean, in numbers of our own."""
-    before = image.info.get("icc_profile")
-    if not before:
-        return
-    grey = picture.pixels.ndim == 2 or picture.pixels.shape[2] == 2
-    deep_tiff = picture.pixels.dtype == np.uint16 and picture.format == "TIFF"
-    after = None if deep_tiff else rebuilt_profile(before, grey=grey)
-    if after:
-        picture.options["icc_profile"] = after
-    else:
-        picture.left.append(f"{path}: the colour profile of {len(before)} bytes is left behind, "
-                            "it cannot be written anew; colours may look different.")
+def _profile(before: bytes, pixels: np.ndarray, form: str) -> bytes | None:
+    """What the colours mean, in numbers of our own; None where that cannot be written."""
+    if pixels.dtype == np.uint16 and form == "TIFF":
+        return None
+    return rebuilt_profile(before, grey=pixels.ndim == 2 or pixels.shape[2] == 2)
 
 
 def _options(image: Image.Image, data: bytes) -> dict[str, Any]:
