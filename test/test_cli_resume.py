@@ -250,6 +250,17 @@ def test_what_is_finished_is_looked_at_while_nobody_else_writes_there(draws, mon
     assert free == [] and not Path(f"out/{STATE}").exists()
 
 
+@pytest.mark.parametrize("lost", ["settings", "key", "key_given"])
+def test_a_state_that_is_none_is_a_new_run(draws, lost, capsys):
+    _, made = draws
+    assert main(["run"]) == 130
+    made.at, state = 0, json.loads(Path(f"out/{STATE}").read_text())
+    del state[lost]
+    Path(f"out/{STATE}").write_text(json.dumps(state))
+    assert main(["run", "--resume"]) == 0
+    assert "the rest is a run of its own" in capsys.readouterr().err
+
+
 def test_the_key_goes_with_the_last_output(draws):
     _, made = draws
     assert main(["run"]) == 130

@@ -135,9 +135,10 @@ class Run:
             key, given = str(before["key"]), self._state["key_given"]
             if given:
                 same = same and secrets.compare_digest(key.encode(), self._state["key"].encode())
+            same = same and (given or not before["key_given"])
         except (ValueError, KeyError, TypeError):
             return  # cut off before it began
-        if not same or (before["key_given"] and not given):
+        if not same:
             raise MediaError(f"The run in {self._folder} was begun with other settings, and would "
                              "not come to the same end; give the same options and the same "
                              f"--config, or remove {self._path} to go on with new surrogates.")
