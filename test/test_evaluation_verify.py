@@ -20,9 +20,8 @@ from deid_ros.evaluation import verify as verifying
 from deid_ros.evaluation.against import shows_original
 from deid_ros.evaluation.outputs import outputs_of, strays
 from deid_ros.media.evidence import fingerprint
-from deid_ros.media.files import Job, beside
-from deid_ros.media.images import ImageMedium
-from deid_ros.media.medium import Writing
+from deid_ros.media.files import beside
+from deid_ros.media.images import picture_frames
 from deid_ros.media.resume import STATE
 
 BOX = [int(FACE[0]) - 18, int(FACE[1]) - 18, 36, 36]
@@ -227,7 +226,7 @@ def test_a_picture_is_seen_as_the_run_has_seen_it(deep, monkeypatch, every):
     seen = []
     monkeypatch.setattr(Sees, "detect", lambda self, frame: (seen.append(frame), [])[1])
     assert main(["verify", "out/deep", "--every", every]) == 0
-    shown = [frame.pixels for frame in ImageMedium(Job(deep, deep, ""), deep, Writing()).frames()]
+    shown = [frame.pixels for frame in picture_frames(deep)]
     assert len(shown) == 2 and shown[0].std() > 10
     for frame, other in zip(seen, shown, strict=True):
         np.testing.assert_array_equal(frame, other)

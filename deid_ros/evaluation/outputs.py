@@ -14,8 +14,7 @@ import numpy as np
 from deid_ros.errors import EvaluationError, FrameError
 from deid_ros.media.evidence import fingerprint, read_faces
 from deid_ros.media.files import MANIFEST, PREVIEW, Job, beside
-from deid_ros.media.images import ALPHA, ImageMedium, is_picture
-from deid_ros.media.medium import Writing
+from deid_ros.media.images import ALPHA, is_picture, picture_frames
 from deid_ros.media.resume import STATE
 
 __all__ = ["Lines", "compare_sums", "frames_of", "outputs_of", "strays", "topics_of"]
@@ -94,7 +93,7 @@ class Lines:
         self._output, self._problems = output, problems
         self._lines = self._read()
         self._waiting: dict[str | None, deque[dict[str, Any]]] = defaultdict(deque)
-        self._of_picture = _is_picture(output)
+        self._of_picture = not _is_bag(output) and is_picture(output)
 
     def _read(self) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(read_faces(self._output)):
@@ -120,10 +119,6 @@ class Lines:
         return sum(not (self._of_picture and topic == ALPHA) for topic in topics)
 
 
-def _is_picture(path: Path) -> bool:
-    return not Job(path, path, path.name).is_bag and is_picture(path)
-
-
 def topics_of(manifest: Mapping[str, Any]) -> dict[str, str]:
     """The topics that were made anonymous, and what they are called in the output."""
     return {entry["topic"]: entry["output"] for entry in manifest.get("topics", ())
@@ -140,17 +135,20 @@ def frames_of(path: Path, topics: Mapping[str, str], scratch: Path
         topics: the image topics of a bag, and the names under which they are given.
         scratch: where something may be unpacked.
     """
-    job = Job(path, path, path.name)
-    if job.is_bag:
+    if _is_bag(path):
         yield from _bag_frames(path, topics, scratch)
-    elif _is_picture(path):
-        for frame in ImageMedium(job, path, Writing()).frames():
+    elif is_picture(path):
+        for frame in picture_frames(path):
             yield frame.topic, frame.pixels
     else:
         from deid_ros.media.videos import VideoReader
         with VideoReader(path) as reader:
             for pixels, _, _ in reader:
                 yield None, pixels
+
+
+def _is_bag(path: Path) -> bool:
+    return Job(path, path, path.name).is_bag
 
 
 def _bag_frames(path: Path, topics: Mapping[str, str], scratch: Path

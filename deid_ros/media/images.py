@@ -24,7 +24,8 @@ from deid_ros.messages.jpeg import jpeg_options
 from deid_ros.messages.tone import Tone, tone_of
 from deid_ros.pipeline import Processed
 
-__all__ = ["ALPHA", "ImageMedium", "Picture", "is_picture", "read_picture", "write_picture"]
+__all__ = ["ALPHA", "ImageMedium", "Picture", "is_picture", "picture_frames", "read_picture",
+           "write_picture"]
 
 # Pillow's name of a format -> the name it is written under.
 _FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP", "BMP": "BMP",
@@ -281,6 +282,15 @@ def _seen(planes: np.ndarray, target: np.ndarray, topic: str | None) -> Frame:
     frame = np.ascontiguousarray(planes if tone is None else tone.shown(planes))
     frame = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR if frame.shape[2] == 1 else cv2.COLOR_RGB2BGR)
     return Frame(frame, 0, topic=topic, token=_View(target, tone))
+
+
+def picture_frames(path: Path) -> Iterator[Frame]:
+    """A picture as ``deid run`` searches it: its colours, then what is drawn in transparency.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    return ImageMedium(Job(path, path, path.name), path, Writing()).frames()
 
 
 def is_picture(path: Path) -> bool:
