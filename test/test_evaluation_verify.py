@@ -155,6 +155,7 @@ def test_a_fault_of_one_output_is_said_and_the_others_are_seen(capsys, change, w
 @pytest.mark.parametrize("line", [
     '{"index":0,"topic":null,"faces":[{"box":[1,2]}]}', "[]", "{", "7", "\\ud800", '{"index":0}',
     '{"index":0,"topic":null,"faces":[{"box":[1,2,3,NaN],"covered_by":"solid"}]}',
+    '{"index":0,"topic":null,"faces":[{"box":[1,2,3,1%s],"covered_by":"solid"}]}' % ("0" * 400),
     '{"index":0,"topic":[],"faces":[]}', "[" * 100000])
 def test_a_line_that_is_none_covers_nothing(capsys, line):
     for name in ("a.png", "clip.mp4"):

@@ -76,7 +76,7 @@ def _line(text: str) -> dict[str, Any] | None:
         good = (isinstance(line["index"], int) and isinstance(line["topic"], str | None)
                 and len(boxes) == len(line["faces"]) and bool(np.isfinite(boxes).all())
                 and all(isinstance(face["covered_by"], str) for face in line["faces"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return line if good else None
 

@@ -107,8 +107,8 @@ def _is_input(path: Path, left_out: list[Path], refused: list[str]) -> bool:
         refused.append(f"{path} is not complete, it is left out; finish its recording, or give it "
                        f"a name that ends in {PurePath(path.stem).suffix}.")
     elif is_medium(path) and path.suffix.lower() in _SOUND:
-        refused.append(f"{path} is called as sound, but begins as a video does and may hold "
-                       "pictures, it is left out; move it away if it is sound alone, else name it "
+        refused.append(f"{path} is called as sound, but begins as a picture or a video does, "
+                       "it is left out; move it away if it is sound alone, else name it "
                        "as an input of its own.")
     elif is_medium(path):
         refused.append(f"{path} holds a picture, a video or a rosbag, but is not called as one; "
