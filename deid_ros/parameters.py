@@ -155,8 +155,8 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
             int, "Frames that wait for their tables at most; the oldest is withheld beyond",
             unit="frames", minimum=1, maximum=1000),
         "jpeg_quality": Parameter(
-            int, "Quality of the JPEG images that leave compressed", minimum=1, maximum=100,
-            live=True),
+            int, "Quality of the JPEG images that leave where raw ones came; a JPEG keeps its own",
+            minimum=1, maximum=100, live=True),
     },
     "video_source": {
         "source": Parameter(

@@ -74,6 +74,12 @@ class FromConfig(Substitution):
         return ",".join(value) if isinstance(value, list) else str(value)
 
 
+def items_of(argument: str, context: LaunchContext) -> list[str]:
+    """A list given with commas, or in YAML already."""
+    text = LaunchConfiguration(argument).perform(context).strip().strip("[]")
+    return [item.strip("'\" ") for item in as_list(text)]
+
+
 class YamlList(Substitution):
     """A list given with commas, or in YAML already, as a YAML list."""
 
@@ -87,8 +93,7 @@ class YamlList(Substitution):
 
     def perform(self, context: LaunchContext) -> str:
         """``centerface,ssd`` -> ``['centerface', 'ssd']``."""
-        text = LaunchConfiguration(self._argument).perform(context).strip().strip("[]")
-        return str([item.strip("'\" ") for item in as_list(text)] or ["none"])
+        return str(items_of(self._argument, context) or ["none"])
 
 
 class SearchTold(Substitution):
@@ -102,9 +107,7 @@ class SearchTold(Substitution):
         """As the nodes read it from the environment."""
         config = load(LaunchConfiguration("config").perform(context),
                       namespace=LaunchConfiguration("namespace").perform(context))
-        detectors = as_list(LaunchConfiguration("detector").perform(context).strip().strip("[]"))
-        return words_of({**config["detector"],
-                         "detector": [item.strip("'\" ") for item in detectors]})
+        return words_of({**config["detector"], "detector": items_of("detector", context)})
 
 
 def value_of(name: str) -> ParameterValue:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +20,10 @@ from test_media_videos import read, write
 
 from deid_ros import pipeline as module
 from deid_ros.cli import main
+from deid_ros.config import defaults
+from deid_ros.media import TopicWishes, Writing, evidence
 from deid_ros.media.resume import STATE
+from deid_ros.parameters import PARAMETERS
 
 HERE = Path(__file__).parent
 
@@ -219,13 +224,119 @@ def test_an_input_that_changes_while_it_is_read_is_not_written(draws, capsys, mo
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path, draws, capsys):
-    import fcntl
     (tmp_path / "out").mkdir()
     with open(tmp_path / "out" / STATE, "w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert main(["run"]) == 2
-    assert "Another run is writing to out" in capsys.readouterr().err
+        for words in ((), ("--resume",)):
+            assert main(["run", *words]) == 2
+            assert "Another run is writing to out" in capsys.readouterr().err
+        assert os.path.samestat(os.fstat(stream.fileno()), os.stat(f"out/{STATE}"))
 
+
+def test_what_is_finished_is_looked_at_while_nobody_else_writes_there(draws, monkeypatch):
+    _, made = draws
+    made.at, free, look = 0, [], evidence.fault_of
+
+    def looks(job, binding):
+        with open(f"out/{STATE}") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                free.append(job.name)
+            except OSError:
+                pass
+        return look(job, binding)
+    monkeypatch.setattr(evidence, "fault_of", looks)
+    assert main(["run"]) == main(["run", "--resume"]) == 0
+    assert free == [] and not Path(f"out/{STATE}").exists()
+
+
+@pytest.mark.parametrize("lost", ["settings", "key", "key_given"])
+def test_a_state_that_is_none_is_a_new_run(draws, lost, capsys):
+    _, made = draws
+    assert main(["run"]) == 130
+    made.at, state = 0, json.loads(Path(f"out/{STATE}").read_text())
+    del state[lost]
+    Path(f"out/{STATE}").write_text(json.dumps(state))
+    assert main(["run", "--resume"]) == 0
+    assert "the rest is a run of its own" in capsys.readouterr().err
+
+
+def test_the_key_goes_with_the_last_output(draws):
+    _, made = draws
+    assert main(["run"]) == 130
+    made.at, state = 0, Path(f"out/{STATE}").read_text()
+    assert main(["run", "--resume"]) == 0
+    Path(f"out/{STATE}").write_text(state)      # killed after its last output
+    assert main(["run", "--resume"]) == 0 and not Path(f"out/{STATE}").exists()
+
+
+def test_what_decides_is_found_out_once(draws, monkeypatch):
+    _, made = draws
+    made.at, of, asked = 0, evidence.tool_of, []
+    monkeypatch.setattr(evidence, "tool_of", lambda config: (asked.append(1), of(config))[1])
+    for words in ((), ("--resume",), ("--resume", "--threshold", "0.2")):
+        asked.clear()
+        assert main(["run", *words]) == 0 and asked == [1]
+
+
+@pytest.mark.parametrize("text", ['["tool", "input", "output", "frames"]', "[]", "7", "[" * 99999])
+def test_a_manifest_that_is_none_is_said(draws, capsys, text):
+    _, made = draws
+    made.at = 0
+    assert main(["run"]) == 0
+    Path("out/1.png.manifest.json").write_text(text)
+    capsys.readouterr()
+    assert main(["run", "--resume"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "out/1.png exists already and has no manifest" in said
+    assert main(["verify", "out/1.png"]) == 1
+    assert "manifest out/1.png.manifest.json cannot be read" in capsys.readouterr().err
+
+
+def test_the_state_of_another_user_is_not_trusted(draws, capsys, monkeypatch):
+    _, made = draws
+    assert main(["run"]) == 130
+    made.at = 0
+    seen = os.fstat
+
+    def of_somebody(file):
+        about = list(seen(file))
+        about[4] += 7 * os.readlink(f"/proc/self/fd/{file}").endswith(STATE)
+        return os.stat_result(about)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", of_somebody)
+        assert main(["run", "--resume"]) == 2
+    assert "somebody else's" in capsys.readouterr().err
+
+
+def test_where_all_files_are_somebody_else_s_a_run_is_taken_up(draws, capsys, monkeypatch):
+    _, made = draws
+    mine = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 7)    # as on vfat
+
+    def forbidden(*_):
+        raise PermissionError(1, "Operation not permitted")
+    monkeypatch.setattr(os, "fchmod", forbidden)
+    assert main(["run"]) == 130
+    made.at = 0
+    assert main(["run", "--resume"]) == 0
+    assert "goes on as it was begun" in capsys.readouterr().err
+
+
+def test_a_topic_of_a_bag_that_is_finished_is_known(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    finder = FakeFinder(make_face(FACE[:2], FACE[2], trusted=False))
+    monkeypatch.setattr(module.Pipeline, "finder", property(lambda self: finder))
+    make = Maker(False)
+    for name in ("a", "b"):
+        write_bag(Path("in", name), "mcap", [
+            (f"/{name}", "sensor_msgs/msg/Image", 10**9, make.image(1, 3, "bgr8"))])
+    words = ["run", "in", "--replace", "solid", "--topic-map", "/a:=/c"]
+    assert main(words) == 0
+    Path("out/b.manifest.json").unlink()
+    Path("out/b.faces.jsonl").unlink()
+    shutil.rmtree("out/b")
+    assert main([*words, "--resume"]) == 0 and Path("out/b").is_dir()
 
 
 
@@ -248,3 +359,24 @@ def test_only_its_owner_may_read_the_state_of_a_run(draws):
     (Path("out") / STATE).touch(0o666)
     assert main(["run"]) == 130
     assert (Path("out") / STATE).stat().st_mode & 0o777 == 0o600
+
+
+def test_every_setting_binds_but_those_of_live_topics_and_the_key_s_value():
+    config, binding = defaults(), evidence.Recipe.of(defaults(), Writing()).binding
+    loose = []
+    for node in ("detector", "matcher", "generator", "replacer"):
+        for name, value in config[node].items():
+            kind, choices = type(value), PARAMETERS[node][name].choices
+            other = next((c for c in choices or () if c != value), None) or value + kind("1")
+            other = [*value, other] if kind is list else other
+            changed = config | {node: config[node] | {name: other}}
+            if evidence.Recipe.of(changed, Writing()).binding == binding:
+                loose.append(name)
+    assert loose == ["image_topic", "queue", "image_topic", "deadline_ms", "queue"]
+    first, second = (evidence.Recipe.of(config | {"matcher": config["matcher"] | {"key": key}},
+                                        Writing()).binding for key in ("a", "b"))
+    assert first == second != binding
+    for writing in (Writing(codec="h264"), Writing(crf=9), Writing(keep_audio=True),
+                    Writing(keep_metadata=True), Writing(topics=TopicWishes(frozenset("/a")))):
+        assert evidence.Recipe.of(config, writing).binding != binding
+    assert evidence.Recipe.of(config, Writing(), limit=3).binding != binding

@@ -57,7 +57,7 @@ class Publisher:
         self.camera.publish(image_of(flat(RAW), header(now)))
         frame = flat(COVERED)
         self.output.publish(
-            compress(frame, header(now), kind="jpeg", encoding="bgr8", quality=90)
+            compress(frame, header(now), encoding="bgr8", quality=90)
             if self.compressed else image_of(frame, header(now)))
 
 

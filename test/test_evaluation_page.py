@@ -164,16 +164,18 @@ def test_coverage_over_time():
 
 def test_recordings_are_read_from_their_manifests(tmp_path):
     manifest = {"tool": {}, "input": {}, "output": {"sha256": "0"}, "frames": 2}
-    for name in ("a.mp4", "b.png", "c.mp4"):
+    for name in ("a.mp4", "b.png", "c.mp4", "d.mp4"):
         (tmp_path / f"{name}.manifest.json").write_text(json.dumps(manifest))
-    line = json.dumps({"faces": [{"covered_by": "surrogate"}, {"covered_by": "solid",
-                                                               "carried": True}]})
+    box = {"box": [0, 0, 9, 9]}
+    line = json.dumps({"index": 0, "topic": None, "faces": [
+        box | {"covered_by": "surrogate"}, box | {"covered_by": "solid", "carried": True}]})
     (tmp_path / "a.mp4.faces.jsonl").write_text(line + "\n" + line + "\n")
     (tmp_path / "b.png.faces.jsonl").write_text(line + "\n")
-    film, still, broken = read_recordings(tmp_path)
+    (tmp_path / "d.mp4.faces.jsonl").write_text(line + "\n[]\n")
+    film, still, broken, odd = read_recordings(tmp_path)
     assert film.parts["surrogate"].tolist() == [1, 1] and film.parts["carried"].tolist() == [1, 1]
     assert not still.parts and not still.problem
-    assert "cannot be read" in broken.problem
+    assert "cannot be read" in broken.problem and "is damaged" in odd.problem
     assert read_recordings(tmp_path / "none") == []
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from bag_support import FACE, SIZE, Maker, pixels, write_bag
 from sample_faces import FakeFinder, make_face
+from test_media_files import closed
 from test_media_videos import write
 
 from deid_ros import pipeline as module
@@ -20,6 +21,7 @@ from deid_ros.evaluation.against import shows_original
 from deid_ros.evaluation.outputs import outputs_of, strays
 from deid_ros.media.evidence import fingerprint
 from deid_ros.media.files import beside
+from deid_ros.media.images import picture_frames
 from deid_ros.media.resume import STATE
 
 BOX = [int(FACE[0]) - 18, int(FACE[1]) - 18, 36, 36]
@@ -131,13 +133,13 @@ def test_inputs_that_are_others_are_said(capsys):
      "out/a.png is not what was written"),
     (lambda: Path("out/a.png").unlink(), "out/a.png is missing"),
     (lambda: Path("out/a.png.faces.jsonl").unlink(), "out/a.png.faces.jsonl is missing"),
-    (lambda: Path("out/a.png").write_bytes(b"\x89PNG"), "out/a.png"),
+    (lambda: Path("out/a.png").write_bytes(b"\x89PNG"), "out/a.png is no picture"),
     (lambda: Path("out/a.png.manifest.json").write_text("{"), "a.png.manifest.json cannot be"),
     (lambda: Path("out/a.png.manifest.json").write_bytes(b"\xff\xfe"), "manifest.json cannot be"),
     (lambda: Path("out/a.png.manifest.json").write_text(
         '{"tool": 1, "input": 1, "output": 1, "frames": 1}'), "out/a.png is not bound"),
-    (lambda: (Path("out/bag/bag.mcap").write_bytes(b"x" * 99)), "out/bag"),
-    (lambda: (Path("out/bag/metadata.yaml").unlink()), "out/bag"),
+    (lambda: Path("out/bag/bag.mcap").write_bytes(b"x" * 99), "out/bag is not what was written"),
+    (lambda: Path("out/bag/metadata.yaml").unlink(), "out/bag is not what was written"),
     (lambda: Path("out/clip.mp4").write_bytes(Path("out/clip.mp4").read_bytes()[:-900]),
      "out/clip.mp4 is not what was written")])
 def test_a_fault_of_one_output_is_said_and_the_others_are_seen(capsys, change, word):
@@ -153,6 +155,7 @@ def test_a_fault_of_one_output_is_said_and_the_others_are_seen(capsys, change, w
 @pytest.mark.parametrize("line", [
     '{"index":0,"topic":null,"faces":[{"box":[1,2]}]}', "[]", "{", "7", "\\ud800", '{"index":0}',
     '{"index":0,"topic":null,"faces":[{"box":[1,2,3,NaN],"covered_by":"solid"}]}',
+    '{"index":0,"topic":null,"faces":[{"box":[1,2,3,1%s],"covered_by":"solid"}]}' % ("0" * 400),
     '{"index":0,"topic":[],"faces":[]}', "[" * 100000])
 def test_a_line_that_is_none_covers_nothing(capsys, line):
     for name in ("a.png", "clip.mp4"):
@@ -190,6 +193,63 @@ def test_files_without_evidence_are_listed(capsys):
     assert err.count("has no evidence") == 7 and STATE not in err
     assert main(["verify", "out/a.png"]) == 0
     assert strays(Path("out/bag"), outputs_of(Path("out/bag"))) == []
+
+
+def test_folders_that_cannot_be_read_are_named(capsys, monkeypatch, tmp_path):
+    locked = tmp_path / "out" / "more"
+    locked.mkdir()
+    closed(monkeypatch, locked)
+    status, _, err = verdict(capsys)
+    assert status == 1 and "The folder out/more cannot be read (Permission denied)" in err
+
+
+def test_a_preview_is_said_to_be_one(capsys):
+    shutil.copy("in/a.png", "out/preview.png")
+    status, out, err = verdict(capsys)
+    assert status == 1 and "1 files without evidence" in out
+    assert "out/preview.png is called as the contact sheet" in err and "remove it" in err
+
+
+@pytest.fixture
+def deep():
+    """A picture of 16 bits, with a face drawn in its transparency too, and no suffix."""
+    grey = np.full((SIZE[1], SIZE[0]), 300, np.uint16)
+    grey[::7, ::5] = 900
+    grey[0, 0] = 65535      # a stuck pixel: by its highest value the picture is black
+    cv2.imwrite("deep.png", cv2.merge([grey, grey, grey, grey[::-1]]))
+    Path("deep.png").rename("deep")
+    assert main(["run", "deep", "-o", "out", "--replace", "solid"]) == 0
+    return Path("out/deep")
+
+
+@pytest.mark.parametrize("every", ["1", "2"])
+def test_a_picture_is_seen_as_the_run_has_seen_it(deep, monkeypatch, every):
+    seen = []
+    monkeypatch.setattr(Sees, "detect", lambda self, frame: (seen.append(frame), [])[1])
+    assert main(["verify", "out/deep", "--every", every]) == 0
+    shown = [frame.pixels for frame in picture_frames(deep)]
+    assert len(shown) == 2 and shown[0].std() > 10
+    for frame, other in zip(seen, shown, strict=True):
+        np.testing.assert_array_equal(frame, other)
+
+
+def test_a_face_in_transparency_is_not_covered_by_a_box_of_the_colours(deep, capsys):
+    path = beside(deep)[0]
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["topic"] for line in lines] == [None, "alpha"]
+    lines[1]["faces"] = []
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rewrite(deep)
+    status, _, err = verdict(capsys)
+    assert status == 1 and "out/deep: 1 faces were never covered" in err
+
+
+def test_transparency_that_has_become_even_is_no_missing_frame(deep):
+    picture = cv2.imdecode(np.frombuffer(deep.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    picture[..., 3] = 65535
+    deep.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    rewrite(deep)
+    assert main(["verify", "out/deep"]) == 0
 
 
 def test_somebody_looks_though_all_had_a_part(capsys):

@@ -8,6 +8,7 @@ import pytest
 
 from deid_ros.errors import MediaError
 from deid_ros.media import beside, plan, whole
+from deid_ros.media.bags import Bag
 from deid_ros.media.whole import sweep, whole_set
 
 
@@ -109,7 +110,8 @@ def test_no_output_lies_within_another(tmp_path, order):
 def test_what_is_done_is_not_done_again(tmp_path):
     touch(tmp_path / "in" / "a.jpg", tmp_path / "in" / "b.jpg", tmp_path / "out" / "a.jpg",
           tmp_path / "out" / "b.jpg")
-    planned = plan([tmp_path / "in"], tmp_path / "out", is_done=lambda job: job.name == "a.jpg")
+    planned = plan([tmp_path / "in"], tmp_path / "out",
+                   fault=lambda job: None if job.name == "a.jpg" else "")
     assert [job.name for job in planned.done] == ["a.jpg"]
     assert planned.jobs == [] and "b.jpg exists already" in planned.refused[0]
 
@@ -226,6 +228,7 @@ def test_folders_that_are_not_entered_are_named(tmp_path):
     ("a.mp4.zst", b"x", "is packed"), ("a.mcap.gz", b"x", "is packed"),
     ("a.mp4.part", b"x", "not complete"),
     ("IMG_0001", b"\xff\xd8\xff\xe0", "is not called as one"),
+    ("a.m4a", b"\0\0\0 ftypM4A ", "called as sound"), ("a.ogg", b"OggS\0", "called as sound"),
     ("a.nef", b"II*\0", "is not called as one"), ("clip.dat", b"\x1aE\xdf\xa3", "not called")])
 def test_what_may_show_people_and_is_left_out_is_refused(tmp_path, name, content, word):
     touch(tmp_path / "in" / "b.jpg")
@@ -279,3 +282,45 @@ def test_files_that_a_bag_does_not_name_are_said(tmp_path):
     planned = plan([bag], tmp_path / "out")
     assert len(planned.jobs) == 1 and len(planned.refused) == 1
     assert "a_2.mcap is not named in the metadata.yaml" in planned.refused[0]
+
+
+@pytest.mark.parametrize("about", [
+    "rosbag2_bagfile_information:\n  relative_file_paths: [xa_0.mcap, A_1.MCAP]\n",
+    "rosbag2_bagfile_information:\n  relative_file_paths: [a_0.mcap\n",
+    "rosbag2_bagfile_information:\n  relative_file_paths: 7\n",
+    "rosbag2_bagfile_information: [relative_file_paths]\n", "{ not yaml"])
+def test_what_is_planned_of_a_bag_is_what_is_read_of_it(tmp_path, about):
+    bag = tmp_path / "in" / "bag"
+    names = ["a_0.mcap", "xa_0.mcap", "A_1.MCAP", "a_2.mcap.zstd"]
+    touch(*(bag / name for name in names))
+    (bag / "metadata.yaml").write_text(about)
+    planned = plan([tmp_path / "in"], tmp_path / "out")
+    assert len(planned.jobs) == 1
+    found = Bag(bag)
+    read = {path.name for path in found.files}
+    refused = {name for name in names if any(f"/{name} is not" in s for s in planned.refused)}
+    left = {name for name in names if any(s.startswith(f"{name} lies") for s in found.notes)}
+    assert read | refused == set(names) and not read & refused and refused == left
+    assert read == ({"xa_0.mcap", "A_1.MCAP"} if "[xa" in about else set(names))
+
+
+def closed(monkeypatch, folder):
+    """Make a folder one that cannot be read, by whomever."""
+    scandir = os.scandir
+
+    def refuse(path="."):
+        if os.path.abspath(path) == str(folder):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+    monkeypatch.setattr(os, "scandir", refuse)
+
+
+def test_folders_of_a_bag_that_are_not_entered_are_named(tmp_path, monkeypatch):
+    bag = tmp_path / "in" / "bag"
+    touch(bag / "metadata.yaml", bag / "a_0.db3", bag / "locked" / "b.jpg", tmp_path / "c" / "d")
+    (bag / "link").symlink_to(tmp_path / "c")
+    closed(monkeypatch, bag / "locked")
+    planned = plan([tmp_path / "in"], tmp_path / "out")
+    said = "\n".join(planned.refused)
+    assert len(planned.jobs) == 1 and not planned.left_out
+    assert f"{bag / 'locked'} is no file" in said and f"{bag / 'link'} is no file" in said

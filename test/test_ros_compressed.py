@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("sensor_msgs")
 
@@ -15,6 +17,7 @@ from sensor_msgs.msg import CompressedImage  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
 
 from deid_ros.errors import FrameError  # noqa: E402
+from deid_ros.messages import encode_like  # noqa: E402
 from deid_ros.ros.codec import bytes_array  # noqa: E402
 from deid_ros.ros.compressed import (  # noqa: E402
     compress,
@@ -123,7 +126,7 @@ def test_plain_files_hold_one_picture_and_nothing_else(kind, data, plain):
 
 def test_an_unchanged_plain_png_leaves_byte_for_byte():
     msg = message(PLAIN_PNG, "png")
-    out = covered_compressed(msg, decode(msg), changed=False, quality=90)
+    out = covered_compressed(msg, decode(msg), changed=False)
     assert bytes(out.data) == PLAIN_PNG and out.format == "png" and out.header == msg.header
 
 
@@ -145,7 +148,7 @@ OTHER = encoded("jpg", cv2.flip(FRAME, 1) // 2)
 ])
 def test_a_jpeg_is_written_anew_and_nothing_hidden_leaves(data, hidden):
     msg = message(data)
-    out = covered_compressed(msg, decode(msg), changed=False, quality=90)
+    out = covered_compressed(msg, decode(msg), changed=False)
     assert bytes(out.data) != data
     assert hidden is None or hidden not in bytes(out.data)
     assert np.abs(decode(out).astype(int) - decode(msg)).mean() < 3
@@ -156,11 +159,32 @@ def test_a_changed_file_keeps_its_kind_and_shows_the_change(kind):
     msg = message(encoded("jpg" if kind == "jpeg" else "png"), kind)
     covered = decode(msg).copy()
     covered[10:30, 10:30] = (0, 255, 0)
-    out = covered_compressed(msg, covered, changed=True, quality=95)
+    out = covered_compressed(msg, covered, changed=True)
     assert kind in out.format and out.header == msg.header
     assert np.abs(decode(out)[14:26, 14:26].astype(int) - (0, 255, 0)).max() < 12
 
 
+@pytest.mark.parametrize("data, form", [
+    (encoded("jpg", FRAME[..., 0]), "mono8; jpeg compressed mono8"),
+    (encoded("jpg", FRAME, cv2.IMWRITE_JPEG_QUALITY, 40), "bgr8; jpeg compressed bgr8"),
+    (encoded("jpg", FRAME, cv2.IMWRITE_JPEG_PROGRESSIVE, 1), "jpeg"),
+    (with_chunk(encoded("png", FRAME[..., 0]), b"tEXt", b"who\0she is"), "mono8; png compressed")])
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_file_is_written_as_it_came_and_as_in_a_bag(data, form, changed):
+    msg = message(data, form)
+    frame = decode(msg).copy()
+    if changed:
+        frame[10:30, 10:30] = (0, 255, 0)
+    out = bytes(covered_compressed(msg, frame, changed=changed).data)
+    with Image.open(io.BytesIO(data)) as before, Image.open(io.BytesIO(out)) as after:
+        assert (after.mode, after.format) == (before.mode, before.format)
+        if after.format == "JPEG":
+            assert after.quantization == before.quantization
+            assert after.info.get("progressive") == before.info.get("progressive")
+    assert covered_compressed(msg, frame, changed=changed).format == form
+    assert out == encode_like("png" if "png" in form else "jpeg", data, frame)
+
+
 def test_format_names_the_encoding_as_image_transport_does():
-    out = compress(FRAME, Header(), kind="jpeg", encoding="rgb8", quality=80)
+    out = compress(FRAME, Header(), encoding="rgb8", quality=80)
     assert out.format == "rgb8; jpeg compressed bgr8"

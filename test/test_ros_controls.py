@@ -104,6 +104,20 @@ def test_a_set_that_cannot_be_is_refused_as_a_whole(context, matchers, node, val
             assert graph.node(node).get_parameter(name).value == before[name]
 
 
+@pytest.mark.parametrize("values, words", [
+    ({"margin": 0.01}, "margin is 0.01 instead of 0.1"), ({"threshold": 0.9}, "threshold is 0.9"),
+    ({"preset": "fast"}, "preset is fast"), ({"detector": ["ssd"], "margin": 0.5}, "lacks the")])
+def test_a_detector_is_not_made_weaker_than_its_replacer_was_told(context, values, words):
+    with running(context, fake_cores()) as (graph, probe):
+        result = set_all(probe, "detector", **values)
+        assert not result.successful and words in result.reason
+        assert "no frame would leave; start them anew" in result.reason
+        assert set_all(probe, "detector", margin=0.3, threshold=0.1).successful
+        assert set_all(probe, "detector", margin=0.2).successful   # and back, not below
+        probe.send(scene(0), STEP)
+        assert wait(lambda: len(probe.images) == 1)
+
+
 def test_what_may_change_is_said(context):
     for name in ("detector", "matcher", "replacer"):
         node = NODES[name](context=context, **fake_cores()[name])

@@ -159,10 +159,12 @@ def _read(path: Path) -> Iterator[Any]:
 
 def _processed(folder: Path) -> Any:
     """For a clip: covers and output of each frame, as ``deid run`` wrote them."""
+    from deid_ros.media.evidence import read_faces
+
     def read(path: Path) -> Iterator[tuple[list[Any], Any]]:
-        lines = (folder / f"{path.name}.faces.jsonl").read_text(encoding="utf-8").splitlines()
-        for line, pixels in zip(lines, _read(folder / path.name), strict=False):
-            yield json.loads(line)["faces"], pixels
+        for line, pixels in zip(read_faces(folder / path.name), _read(folder / path.name),
+                                strict=False):
+            yield line["faces"] if line else [], pixels
     return read
 
 

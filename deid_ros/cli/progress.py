@@ -136,8 +136,7 @@ def dry_run(planned: Plan, writing: Writing, out: str) -> int:
 
 
 def _outlook(job: Job, writing: Writing) -> list[str]:
-    from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-    from deid_ros.media.images import is_image, read_picture
+    from deid_ros.media.images import is_picture, read_picture
 
     if job.is_bag:
         from deid_ros.media.bags import Bag
@@ -151,8 +150,7 @@ def _outlook(job: Job, writing: Writing) -> list[str]:
             count = f"{plan.count} messages, " if plan.count else ""
             lines.append(f"{plan.topic}: {count}{plan.msgtype}: {plan.action}{name}{reason}")
         return lines
-    suffix = job.source.suffix.lower()
-    if suffix in IMAGE_SUFFIXES or (suffix not in VIDEO_SUFFIXES and is_image(job.source)):
+    if is_picture(job.source):
         shape = read_picture(job.source).pixels.shape
         return [f"picture, {shape[1]}x{shape[0]}"]
     from deid_ros.media.video_writer import encoder_for

@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from deid_ros.config import Config
 from deid_ros.errors import ConfigError
 
 if TYPE_CHECKING:
-    from deid_ros.media import Plan, Writing
+    from deid_ros.media import Job, Plan, Writing
+    from deid_ros.media.evidence import Recipe
+    from deid_ros.media.resume import Run
 
 __all__ = ["register", "run"]
 
@@ -134,46 +137,61 @@ def _positive(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Process every input; 1 if anything was left out, else 0."""
     from deid_ros.cli.progress import dry_run
-    from deid_ros.media import plan
-    from deid_ros.media.evidence import Finished, binding_of, settings_of, tool_of
+    from deid_ros.media.evidence import Recipe
+    from deid_ros.media.files import PREVIEW, folder_of
+    from deid_ros.media.resume import Run
 
     config = config_of(args)
     _check_certificate(args.certificate, config)
     writing = _writing(args)
-    how = _how(args, writing)
-    finished = (Finished(binding_of(settings_of(config), tool_of(config), how)) if args.resume
-                else None)
-    planned = plan(args.inputs, args.out, overwrite=args.overwrite, is_done=finished,
-                   stale=finished and finished.stale)
+    folder = folder_of(args.inputs, args.out)
+    recipe = Recipe.of(config, writing, limit=args.limit, consenting=args.keep_face)
+    if args.dry_run or args.preview:
+        planned = _planned(args, writing, recipe)
+        if not planned.jobs:
+            return _nothing(planned)
+        return (dry_run(planned, writing, args.out) if args.dry_run
+                else _preview(args, config, planned, writing, folder / PREVIEW))
+    with Run(folder, config, recipe=recipe, resume=args.resume) as state:
+        # What is finished is looked at while nobody else writes there.
+        planned = _planned(args, writing, recipe)
+        if planned.jobs:
+            return _process(args, planned, writing, recipe, state)
+        if planned.done and not planned.refused:
+            state.through()
+        return _nothing(planned)
+
+
+def _planned(args: argparse.Namespace, writing: Writing, recipe: Recipe) -> Plan:
+    """What is to be done; what is not, and why, is said."""
+    from deid_ros.media import plan
+    from deid_ros.media.evidence import fault_of
+
+    fault = partial(fault_of, binding=recipe.binding) if args.resume else None
+    planned = plan(args.inputs, args.out, overwrite=args.overwrite, fault=fault)
     for sentence in (*planned.refused, *planned.again):
         print(f"deid run: {sentence}", file=sys.stderr)
     if planned.left_out and not args.dry_run:
         print(f"deid run: left out, since they are no picture, video or rosbag: "
               f"{_some(planned.left_out)}", file=sys.stderr)
+    if planned.jobs:
+        _check_topics([*planned.jobs, *planned.done], writing)
     planned.jobs[:] = planned.jobs[:args.limit]
-    if not planned.jobs:
-        if planned.done and not planned.refused:
-            print(f"nothing is left to do; {len(planned.done)} inputs were finished before")
-            return 0
+    return planned
+
+
+def _nothing(planned: Plan) -> int:
+    """Exit status where nothing is left to do."""
+    if not planned.done or planned.refused:
         return 2
-    _check_topics(planned, writing)
-    if args.dry_run:
-        return dry_run(planned, writing, args.out)
-    if args.preview:
-        return _preview(args, config, planned, writing)
-    return _process(args, config, planned, writing, how)
+    print(f"nothing is left to do; {len(planned.done)} inputs were finished before")
+    return 0
 
 
 def _some(paths: Sequence[Path]) -> str:
     """The first of many paths."""
     return ", ".join(map(str, paths[:_NAMED])) + (
         f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
-
-
-def _how(args: argparse.Namespace, writing: Writing) -> dict[str, Any]:
-    from deid_ros.media.evidence import how_of
-
-    return how_of(writing, args.limit, args.keep_face)
 
 
 def _writing(args: argparse.Namespace) -> Writing:
@@ -188,7 +206,7 @@ def _writing(args: argparse.Namespace) -> Writing:
     return Writing(args.codec, args.crf, args.keep_audio, args.keep_metadata, wishes)
 
 
-def _check_topics(planned: Plan, writing: Writing) -> None:
+def _check_topics(jobs: Sequence[Job], writing: Writing) -> None:
     """Refuse topics that no bag has: a misspelt --drop would keep what it names."""
     from deid_ros.errors import MediaError
 
@@ -196,7 +214,7 @@ def _check_topics(planned: Plan, writing: Writing) -> None:
         return
     from deid_ros.media.bags import Bag
     present: set[str] = set()
-    for job in planned.jobs:
+    for job in jobs:
         if job.is_bag:
             try:
                 present |= set(Bag(job.source).topics())
@@ -205,50 +223,42 @@ def _check_topics(planned: Plan, writing: Writing) -> None:
     writing.topics.check(present)
 
 
-def _process(args: argparse.Namespace, config: Config, planned: Plan, writing: Writing,
-             how: dict[str, Any]) -> int:
+def _process(args: argparse.Namespace, planned: Plan, writing: Writing, recipe: Recipe,
+             state: Run) -> int:
     from deid_ros.cli.progress import Bars
     from deid_ros.media.files import beside
-    from deid_ros.media.resume import Run
     from deid_ros.media.whole import sweep
     from deid_ros.media.workers import Work, run_jobs
     from deid_ros.pipeline import Pipeline
 
-    state = Run(_folder(args.out, planned), config, how=how, resume=args.resume)
     # Errors of configuration come before anything is written.
     work = Work(state.config, writing, overwrite=args.overwrite, limit=args.limit,
-                consenting=args.keep_face, key_given=state.given)
+                consenting=args.keep_face, recipe=recipe)
     pipeline = Pipeline(state.config)
     batch = work.batch(pipeline)
     if pipeline.makes_surrogates:
         _introduce(pipeline.matcher, args.certificate)
     start = time.monotonic()
-    with state:
-        if args.resume:
-            print(f"deid run: {len(planned.done)} inputs were finished before"
-                  + ("; the rest goes on as it was begun" if state.resumed else ""),
-                  file=sys.stderr)
-        sweep(path for job in planned.jobs for path in (job.target, *beside(job.target)))
-        with Bars(planned.jobs) as bars:
-            run_jobs(planned.jobs, work, bars.hear, workers=args.workers, batch=batch,
-                     lock=state.lock)
-        state.through()
+    state.begin()
+    if args.resume:
+        print(f"deid run: {len(planned.done)} inputs were finished before; the rest "
+              + ("goes on as it was begun" if state.resumed else "is a run of its own"),
+              file=sys.stderr)
+    sweep(path for job in planned.jobs for path in (job.target, *beside(job.target)))
+    with Bars(planned.jobs) as bars:
+        run_jobs(planned.jobs, work, bars.hear, workers=args.workers, batch=batch,
+                 lock=state.lock)
+    state.through()
     bars.summary(args.out, planned, time.monotonic() - start)
     return 1 if bars.failures or planned.refused else 0
 
 
-def _folder(out: str, planned: Plan) -> Path:
-    """The folder of the outputs; that of a single one that was given a name."""
-    path = Path(out)
-    return path.parent if any(job.target == path for job in planned.jobs) else path
-
-
-def _preview(args: argparse.Namespace, config: Config, planned: Plan, writing: Writing) -> int:
+def _preview(args: argparse.Namespace, config: Config, planned: Plan, writing: Writing,
+             path: Path) -> int:
     from deid_ros.media.preview import check_place, preview
     from deid_ros.media.workers import Work
     from deid_ros.pipeline import Pipeline
 
-    path = _folder(args.out, planned) / "preview.png"
     check_place(path, planned.jobs, overwrite=args.overwrite)
     pipeline = Pipeline(config)
     Work(config, writing, consenting=args.keep_face).batch(pipeline)

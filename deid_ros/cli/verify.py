@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         if not path.exists():
             raise ConfigError(f"--against {path}: there is no such file or folder; check the "
                               "path.")
-    outputs, other = [], []
+    outputs, other = [], list[str]()
     for path in map(Path, args.outputs):
         found = outputs_of(path)
         outputs += found
@@ -84,9 +84,8 @@ def run(args: argparse.Namespace) -> int:
         verdicts.append(verdict)
         for sentence in _sentences(verdict):
             tqdm.write(f"deid verify: {sentence}", file=sys.stderr)
-    for path in other:
-        print(f"deid verify: {path} has no evidence; nobody says what was done to it",
-              file=sys.stderr)
+    for sentence in other:
+        print(f"deid verify: {sentence}", file=sys.stderr)
     if args.json:
         args.json.write_text(json.dumps([dataclasses.asdict(verdict) for verdict in verdicts],
                                         indent=2, default=str) + "\n", encoding="utf-8")

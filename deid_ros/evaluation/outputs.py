@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from deid_ros.errors import EvaluationError, FrameError, MediaError
-from deid_ros.media.evidence import fingerprint
-from deid_ros.media.files import BAG_SUFFIXES, IMAGE_SUFFIXES, beside
+from deid_ros.errors import EvaluationError, FrameError
+from deid_ros.media.evidence import fingerprint, read_faces
+from deid_ros.media.files import MANIFEST, PREVIEW, Job, beside
+from deid_ros.media.images import ALPHA, is_picture, picture_frames
 from deid_ros.media.resume import STATE
-from deid_ros.media.search import kind_of
 
 __all__ = ["Lines", "compare_sums", "frames_of", "outputs_of", "strays", "topics_of"]
-
-_END = ".manifest.json"
 
 
 def outputs_of(path: Path) -> list[Path]:
@@ -29,9 +26,9 @@ def outputs_of(path: Path) -> list[Path]:
     Raises:
         EvaluationError: there is none.
     """
-    if path.with_name(path.name + _END).is_file():
+    if path.with_name(path.name + MANIFEST).is_file():
         return [path]
-    found = sorted(Path(str(each).removesuffix(_END)) for each in path.rglob("*" + _END)
+    found = sorted(Path(str(each).removesuffix(MANIFEST)) for each in path.rglob("*" + MANIFEST)
                    if path.is_dir())
     if not found:
         raise EvaluationError(f"At {path} is no output with a manifest; name what 'deid run' "
@@ -39,20 +36,33 @@ def outputs_of(path: Path) -> list[Path]:
     return found
 
 
-def strays(path: Path, outputs: Iterable[Path]) -> list[Path]:
-    """What lies below a folder and is neither an output nor the evidence of one."""
+def strays(path: Path, outputs: Iterable[Path]) -> list[str]:
+    """A sentence for what lies below a folder and is neither an output nor the evidence of
+    one, and for every folder that cannot be read."""
     outputs = set(outputs)
     if path in outputs or not path.is_dir():
         return []
-    evidence = {each for output in outputs for each in beside(output)}
+    known = {each for output in outputs for each in (output, *beside(output))}
     found = []
-    for root, folders, names in os.walk(path):
+
+    def unreadable(error: OSError) -> None:
+        found.append(f"The folder {error.filename} cannot be read ({error.strerror}), nobody "
+                     "knows what is in it; give yourself the right to read it.")
+
+    for root, folders, names in os.walk(path, onerror=unreadable):
         here = Path(root)
         folders[:] = sorted(name for name in folders if here / name not in outputs)
-        found += [here / name for name in folders if (here / name).is_symlink()]
-        found += [here / name for name in sorted(names) if name != STATE
-                  and here / name not in outputs and here / name not in evidence]
+        links = [name for name in folders if (here / name).is_symlink()]
+        found += [_stray(here / name) for name in links + sorted(names)
+                  if name != STATE and here / name not in known]
     return found
+
+
+def _stray(path: Path) -> str:
+    if path.name == PREVIEW:
+        return (f"{path} is called as the contact sheet of 'deid run --preview', which has no "
+                "evidence; remove it when you have seen it.")
+    return f"{path} has no evidence, nobody says what was done to it."
 
 
 def compare_sums(output: Path, manifest: Mapping[str, Any]) -> list[str]:
@@ -73,36 +83,24 @@ def compare_sums(output: Path, manifest: Mapping[str, Any]) -> list[str]:
 
 
 class Lines:
-    """The evidence of an output, by topic; the lines of a picture are one.
+    """The evidence of an output, by topic.
 
     Args:
         problems: gets a sentence for every line that cannot be read.
     """
 
     def __init__(self, output: Path, problems: list[str]) -> None:
-        self._path, self._problems = beside(output)[0], problems
+        self._output, self._problems = output, problems
         self._lines = self._read()
         self._waiting: dict[str | None, deque[dict[str, Any]]] = defaultdict(deque)
-        if is_picture(output):
-            lines = list(self._lines)
-            if lines:
-                lines[0]["faces"] = [face for line in lines for face in line["faces"]]
-            self._lines = iter(lines[:1])
+        self._of_picture = not _is_bag(output) and is_picture(output)
 
     def _read(self) -> Iterator[dict[str, Any]]:
-        try:
-            with open(self._path, encoding="utf-8", errors="replace") as stream:
-                for number, text in enumerate(stream):
-                    line = _line(text)
-                    if line is None:
-                        self._problems.append(
-                            f"{self._path}: line {number + 1} cannot be read; what it tells of "
-                            "counts as not covered.")
-                        line = {"index": number, "topic": None, "faces": []}
-                    yield line
-        except OSError as error:
-            raise MediaError(f"{self._path} cannot be read ({error.strerror or error}); process "
-                             "the input again.") from None
+        for number, line in enumerate(read_faces(self._output)):
+            if line is None:
+                self._problems.append(f"{beside(self._output)[0]}: line {number + 1} cannot be "
+                                      "read; what it tells of counts as not covered.")
+            yield line or {"index": number, "topic": None, "faces": []}
 
     def next(self, topic: str | None) -> dict[str, Any] | None:
         """The line of the next frame of a topic."""
@@ -116,25 +114,9 @@ class Lines:
 
     def left(self) -> int:
         """How many lines no frame was asked for."""
-        return sum(map(len, self._waiting.values())) + sum(1 for _ in self._lines)
-
-
-def _line(text: str) -> dict[str, Any] | None:
-    """A line of the evidence, or None where it is none."""
-    try:
-        line = json.loads(text)
-        boxes = np.array([face["box"] for face in line["faces"]], float).reshape(-1, 4)
-        good = (isinstance(line["index"], int) and isinstance(line["topic"], str | None)
-                and len(boxes) == len(line["faces"]) and bool(np.isfinite(boxes).all())
-                and all(isinstance(face["covered_by"], str) for face in line["faces"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return line if good else None
-
-
-def is_picture(path: Path) -> bool:
-    """Whether a path is called as a picture."""
-    return path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES
+        topics = [line["topic"] for line in (*chain(*self._waiting.values()), *self._lines)]
+        # Covered, the transparency of a picture can have become the same everywhere.
+        return sum(not (self._of_picture and topic == ALPHA) for topic in topics)
 
 
 def topics_of(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -147,27 +129,26 @@ def frames_of(path: Path, topics: Mapping[str, str], scratch: Path
               ) -> Iterator[tuple[str | None, np.ndarray | FrameError]]:
     """(topic, BGR uint8 (H, W, 3)) of every frame, or what is wrong with one.
 
+    The very frames that ``deid run`` searches: of a picture the transparency is one too.
+
     Args:
         topics: the image topics of a bag, and the names under which they are given.
         scratch: where something may be unpacked.
     """
-    if path.is_dir() or kind_of(path) in BAG_SUFFIXES:
+    if _is_bag(path):
         yield from _bag_frames(path, topics, scratch)
     elif is_picture(path):
-        from deid_ros.media.images import read_picture
-        pixels = read_picture(path).pixels
-        if pixels.dtype == np.uint16:
-            pixels = cv2.convertScaleAbs(pixels, alpha=255 / max(int(pixels.max()), 1))
-        if pixels.ndim == 2 or pixels.shape[2] == 2:
-            grey = pixels if pixels.ndim == 2 else pixels[..., 0]
-            yield None, cv2.cvtColor(np.ascontiguousarray(grey), cv2.COLOR_GRAY2BGR)
-        else:
-            yield None, np.ascontiguousarray(pixels[..., 2::-1])
+        for frame in picture_frames(path):
+            yield frame.topic, frame.pixels
     else:
         from deid_ros.media.videos import VideoReader
         with VideoReader(path) as reader:
             for pixels, _, _ in reader:
                 yield None, pixels
+
+
+def _is_bag(path: Path) -> bool:
+    return Job(path, path, path.name).is_bag
 
 
 def _bag_frames(path: Path, topics: Mapping[str, str], scratch: Path

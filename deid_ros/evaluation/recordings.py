@@ -11,10 +11,10 @@ import numpy as np
 
 from deid_ros.errors import MediaError
 from deid_ros.media.evidence import read_faces, read_manifest
+from deid_ros.media.files import MANIFEST
 
 __all__ = ["Recording", "over_time", "read_recordings"]
 
-_ENDING = ".manifest.json"
 _PARTS = 40
 
 
@@ -42,15 +42,19 @@ def over_time(frames: list[Counter[str]], *, parts: int = _PARTS) -> dict[str, n
 def read_recordings(folder: Path) -> list[Recording]:
     """Every output below a folder that has a manifest, by name."""
     out = []
-    for path in sorted(Path(folder).rglob(f"*{_ENDING}")):
-        target = path.with_name(path.name.removesuffix(_ENDING))
+    for path in sorted(Path(folder).rglob(f"*{MANIFEST}")):
+        target = path.with_name(path.name.removesuffix(MANIFEST))
         name = target.relative_to(folder).as_posix()
         try:
             manifest = read_manifest(path)
-            frames = [Counter("carried" if face.get("carried") else face["covered_by"]
-                              for face in line["faces"]) for line in read_faces(target)]
-        except (MediaError, KeyError, TypeError) as error:
-            out.append(Recording(name, {}, {}, str(error) or "its evidence is damaged"))
+            lines = list(read_faces(target))
+        except MediaError as error:
+            out.append(Recording(name, {}, {}, str(error)))
             continue
+        if None in lines:
+            out.append(Recording(name, {}, {}, f"The evidence of {target} is damaged."))
+            continue
+        frames = [Counter("carried" if face.get("carried") else face["covered_by"]
+                          for face in line["faces"]) for line in lines if line]
         out.append(Recording(name, manifest, over_time(frames) if len(frames) > 1 else {}))
     return out

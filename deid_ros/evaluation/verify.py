@@ -9,6 +9,7 @@ them too.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +76,7 @@ class Verifier:
 
     Args:
         detector: the back end that looks; None: one that had no part in the work.
-        every: look at every n-th frame.
+        every: look at every n-th frame of each topic.
         against: files and folders among which the inputs are, to compare them.
     """
 
@@ -90,7 +91,7 @@ class Verifier:
         """Look at one output; what is wrong is in the verdict."""
         verdict = Verdict(output)
         try:
-            manifest = read_manifest(output.with_name(beside(output)[1].name))
+            manifest = read_manifest(beside(output)[1])
             verdict.problems += compare_sums(output, manifest)
             if output.exists():
                 self._look(output, manifest, verdict)
@@ -110,7 +111,10 @@ class Verifier:
         lines = Lines(output, verdict.problems)
         original = self._original(output, manifest, verdict)
         topics = {name: name for name in topics_of(manifest).values()}
-        for number, (topic, frame) in enumerate(frames_of(output, topics, output.parent)):
+        counts: Counter[str | None] = Counter()
+        for topic, frame in frames_of(output, topics, output.parent):
+            number = counts[topic]
+            counts[topic] += 1
             line = lines.next(topic)
             if line is None:
                 verdict.problems.append(f"{output} has more frames than its evidence tells of.")

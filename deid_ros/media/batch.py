@@ -15,17 +15,9 @@ import cv2
 
 from deid_ros.config import Config
 from deid_ros.errors import DeidError, MediaError
-from deid_ros.media.evidence import (
-    FaceLog,
-    describe,
-    fingerprint,
-    how_of,
-    marks_of,
-    settings_of,
-    tool_of,
-)
-from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Job, beside
-from deid_ros.media.images import ImageMedium, is_image
+from deid_ros.media.evidence import FaceLog, Recipe, describe, fingerprint, marks_of
+from deid_ros.media.files import Job, beside
+from deid_ros.media.images import ImageMedium, is_picture
 from deid_ros.media.lookback import LookBack
 from deid_ros.media.medium import Frame, Medium, Writing
 from deid_ros.media.outcome import Outcome
@@ -48,19 +40,16 @@ class Batch:
         writing: how outputs are written.
         overwrite: whether outputs may exist already.
         limit: frames of each input at most.
-        key_given: whether a key of the configuration is one that the user knows.
-        consenting: the folder with pictures of those who consented, for the manifest.
+        recipe: what decides what comes out, for the manifest; by default that of the pipeline.
     """
 
     def __init__(self, pipeline: Pipeline, *, writing: Writing | None = None,
                  overwrite: bool = False, limit: int | None = None,
-                 key_given: bool = True, consenting: Path | None = None) -> None:
+                 recipe: Recipe | None = None) -> None:
         self._pipelines = [pipeline]
         self._config: Config = pipeline.config
         self._writing, self._overwrite, self._limit = writing or Writing(), overwrite, limit
-        self._key_given = key_given
-        self._how = how_of(self._writing, limit, consenting)
-        self._papers: tuple[dict[str, Any], dict[str, Any]] | None = None
+        self._recipe = recipe or Recipe.of(self._config, self._writing, limit=limit)
 
     def process(self, job: Job, progress: Progress | None = None) -> Outcome:
         """Make one input anonymous.
@@ -81,18 +70,10 @@ class Batch:
             if marks_of(job.source) != marks:
                 raise MediaError(f"{job.source} was changed while it was read, nothing is written "
                                  "of it; process it again when it is complete.")
-            tool, settings = self._on_paper()
-            paper = describe(job, (part, faces), outcome, source=source, tool=tool,
-                             settings=settings, how=self._how, facts=medium.facts)
+            paper = describe(job, (part, faces), outcome, source=source, recipe=self._recipe,
+                             facts=medium.facts)
             manifest.write_text(json.dumps(paper, indent=2) + "\n", encoding="utf-8")
         return outcome
-
-    def _on_paper(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        if self._papers is None:
-            self._papers = tool_of(self._config), settings_of(self._config)
-            if not self._key_given:
-                self._papers[1]["matcher"]["key"] = "random"
-        return self._papers
 
     def _run(self, medium: Medium, name: str, log: FaceLog,
              progress: Progress | None) -> Outcome:
@@ -192,11 +173,10 @@ def open_medium(job: Job, part: Any, writing: Writing) -> Medium:
     if job.is_bag:
         from deid_ros.media.bags import BagMedium
         return BagMedium(job, part, writing)
-    suffix = job.source.suffix.lower()
-    if suffix in VIDEO_SUFFIXES or (suffix not in IMAGE_SUFFIXES and not is_image(job.source)):
-        from deid_ros.media.videos import VideoMedium
-        return VideoMedium(job, part, writing)
-    return ImageMedium(job, part, writing)
+    if is_picture(job.source):
+        return ImageMedium(job, part, writing)
+    from deid_ros.media.videos import VideoMedium
+    return VideoMedium(job, part, writing)
 
 
 def process(job: Job, pipeline: Pipeline, *, writing: Writing | None = None,

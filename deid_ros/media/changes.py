@@ -20,18 +20,18 @@ def streams_of(reader: Any) -> list[dict[str, Any]]:
             for stream in sorted([reader.stream, *reader.others], key=lambda s: s.index)]
 
 
-def lost_tracks(reader: Any) -> list[str]:
+def lost_tracks(streams: list[dict[str, Any]]) -> list[str]:
     """A sentence for each further track of pictures or texts that people watch."""
-    return [_sentence(stream) for stream in streams_of(reader)
+    return [_left_behind(stream) for stream in streams
             if stream["action"] == "left behind" and stream["kind"] in ("video", "subtitle")]
 
 
-def _sentence(stream: dict[str, Any]) -> str:
-    return (f"stream {stream['index']} ({stream['kind']}, {stream['codec']}) is left behind; "
-            "only one stream of pictures is written.")
+def _left_behind(stream: dict[str, Any]) -> str:
+    return (f"stream {stream['index']} ({stream['kind']}, {stream['codec']}) is left behind, it "
+            "was not made anonymous.")
 
 
-def changes(reader: Any, first: av.VideoFrame, written: str, *,
+def changes(reader: Any, streams: list[dict[str, Any]], first: av.VideoFrame, written: str, *,
             interlaced: bool = False) -> list[str]:
     """A sentence for each property of the input that the output has not.
 
@@ -39,11 +39,13 @@ def changes(reader: Any, first: av.VideoFrame, written: str, *,
     tracks of ``lost_tracks``.
 
     Args:
+        reader: the open ``VideoReader``.
+        streams: its ``streams_of``.
         first: the first frame as it was decoded.
         written: pixel format of the output.
         interlaced: whether the output says that it is.
     """
-    found = [_sentence(stream) for stream in streams_of(reader)
+    found = [_left_behind(stream) for stream in streams
              if stream["action"] == "left behind"
              and stream["kind"] not in ("audio", "video", "subtitle")]
     if reader.chapters:

@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from deid_ros.errors import MediaError
 from deid_ros.faces import empty_faces
 from deid_ros.media.files import IMAGE_SUFFIXES
-from deid_ros.media.images import read_picture
-from deid_ros.messages.tone import tone_of
+from deid_ros.media.images import picture_frames
 from deid_ros.pipeline import Pipeline
 
 __all__ = ["Consent", "Screened"]
@@ -97,14 +95,7 @@ class Consent:
 
 
 def _embedding(path: Path, pipeline: Pipeline) -> np.ndarray:
-    pixels = read_picture(path).pixels
-    if pixels.dtype == np.uint16:
-        pixels = tone_of(pixels).shown(pixels)
-    if pixels.ndim == 2 or pixels.shape[2] == 2:
-        grey = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., 0])
-        frame = cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR)
-    else:
-        frame = np.ascontiguousarray(pixels[..., 2::-1])
+    frame = next(picture_frames(path)).pixels
     pipeline.reset(stream=path.name)
     found, _ = pipeline.find(frame)
     if len(found.faces) != 1 or found.faces["chip"][0] < 0:

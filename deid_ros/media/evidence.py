@@ -10,8 +10,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
 
 from deid_ros import __version__
 from deid_ros.config import Config, defaults, file_of
@@ -23,8 +26,8 @@ from deid_ros.media.outcome import Outcome
 from deid_ros.pipeline import Processed, models_of
 from deid_ros.resources import model_path, model_table, sha256_of
 
-__all__ = ["FaceLog", "Finished", "binding_of", "describe", "fingerprint", "how_of",
-           "manifest_of", "marks_of", "read_faces", "read_manifest", "settings_of", "tool_of"]
+__all__ = ["FaceLog", "Recipe", "describe", "fault_of", "fingerprint", "marks_of", "read_faces",
+           "read_manifest", "settings_of", "tool_of"]
 
 KEPT = "kept"
 
@@ -51,20 +54,31 @@ def _row(face: Any, covered_by: str) -> dict[str, Any]:
             "covered_by": covered_by}
 
 
-def read_faces(target: Path) -> Iterator[dict[str, Any]]:
-    """The lines of an output's ``faces.jsonl``.
+def read_faces(target: Path) -> Iterator[dict[str, Any] | None]:
+    """The lines of an output's ``faces.jsonl``; None for one that is none.
 
     Raises:
-        MediaError: it is missing or damaged.
+        MediaError: the file cannot be read.
     """
     path = beside(target)[0]
     try:
-        with open(path, encoding="utf-8") as stream:
-            for line in stream:
-                yield json.loads(line)
-    except (OSError, ValueError) as error:
-        raise MediaError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}); "
-                         "process the input again.") from None
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            yield from map(_line, stream)
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read ({error.strerror or error}); process the input "
+                         "again.") from None
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+        boxes = np.array([face["box"] for face in line["faces"]], float).reshape(-1, 4)
+        good = (isinstance(line["index"], int) and isinstance(line["topic"], str | None)
+                and len(boxes) == len(line["faces"]) and bool(np.isfinite(boxes).all())
+                and all(isinstance(face["covered_by"], str) for face in line["faces"]))
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+    return line if good else None
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
@@ -133,27 +147,37 @@ def tool_of(config: Config) -> dict[str, Any]:
     return {"name": "deid_ros", "version": __version__, "files": dict(sorted(files.items()))}
 
 
-def how_of(writing: Writing, limit: int | None, consenting: Path | None) -> dict[str, Any]:
-    """What decides what comes out, beside the configuration; of consent, the pictures."""
-    pictures = [] if consenting is None else [
-        f"{path.relative_to(consenting)} {sha256_of(path)}"
-        for path in sorted(consenting.rglob("*")) if path.is_file()]
-    return {"writing": dataclasses.asdict(writing), "limit": limit, "consent": pictures}
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What decides what comes out, except the input and the key.
 
-
-def binding_of(settings: dict[str, Any], tool: dict[str, Any], how: dict[str, Any]) -> str:
-    """One SHA-256 of everything that decides what comes out, except the input and the key.
-
-    Args:
-        settings: see ``settings_of``; ``tool``: see ``tool_of``; ``how``: see ``how_of``.
+    ``tool``: see ``tool_of``; ``settings``: see ``settings_of``; ``how``: what is asked for
+    beside the configuration.
     """
-    words = json.dumps([settings, tool, how], sort_keys=True, default=sorted)
-    return hashlib.sha256(words.encode()).hexdigest()
+
+    tool: dict[str, Any]
+    settings: dict[str, dict[str, Any]]
+    how: dict[str, Any]
+
+    @classmethod
+    def of(cls, config: Config, writing: Writing, *, limit: int | None = None,
+           consenting: Path | None = None) -> Recipe:
+        """Of a run; of consent, the pictures. It reads files: once for each run."""
+        pictures = [] if consenting is None else [
+            f"{path.relative_to(consenting)} {sha256_of(path)}"
+            for path in sorted(consenting.rglob("*")) if path.is_file()]
+        return cls(tool_of(config), settings_of(config), {
+            "writing": dataclasses.asdict(writing), "limit": limit, "consent": pictures})
+
+    @property
+    def binding(self) -> str:
+        """One SHA-256 of all of it."""
+        words = json.dumps([self.settings, self.tool, self.how], sort_keys=True, default=sorted)
+        return hashlib.sha256(words.encode()).hexdigest()
 
 
 def describe(job: Job, parts: Sequence[Path], outcome: Outcome, *, source: dict[str, Any],
-             tool: dict[str, Any], settings: dict[str, Any], how: dict[str, Any],
-             facts: dict[str, Any]) -> dict[str, Any]:
+             recipe: Recipe, facts: dict[str, Any]) -> dict[str, Any]:
     """The manifest of an output that is complete.
 
     Args:
@@ -162,8 +186,8 @@ def describe(job: Job, parts: Sequence[Path], outcome: Outcome, *, source: dict[
     """
     part, faces = parts
     return {
-        "tool": tool, "settings": settings, "limit": how["limit"],
-        "binding": binding_of(settings, tool, how),
+        "tool": recipe.tool, "settings": recipe.settings, "limit": recipe.how["limit"],
+        "binding": recipe.binding,
         "input": source | {"name": job.name},
         "output": fingerprint(part) | {"name": job.target.name},
         "evidence": fingerprint(faces) | {"name": beside(job.target)[0].name},
@@ -171,14 +195,6 @@ def describe(job: Job, parts: Sequence[Path], outcome: Outcome, *, source: dict[
         "flatly_covered": outcome.flat, "withheld": outcome.withheld,
         "covered_by": dict(sorted(outcome.covered.items())), "kept_by_consent": outcome.kept,
         "lost": outcome.lost, "problems": outcome.problems, **facts}
-
-
-def manifest_of(target: Path) -> dict[str, Any] | None:
-    """The manifest of an output, or None where there is none that can be read."""
-    try:
-        return read_manifest(beside(target)[1])
-    except MediaError:
-        return None
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -189,47 +205,34 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if not {"tool", "input", "output", "frames"} <= set(found):
+        if not isinstance(found, dict) or not {"tool", "input", "output", "frames"} <= set(found):
             raise ValueError("it is no manifest")
         return found
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MediaError(f"The manifest {path} cannot be read "
                          f"({getattr(error, 'strerror', None) or error}); process the input "
                          "again.") from None
 
 
-class Finished:
-    """Tells outputs that are finished, whole and as they would be made now, from others.
+def fault_of(job: Job, binding: str) -> str | None:
+    """Why an output is not the finished one of a job; None: nothing is left to do.
+
+    '' where no run has made what lies there.
 
     Args:
-        binding: of what decides what comes out, as ``binding_of`` gives it.
+        binding: what decides what comes out, as ``Recipe`` has it.
     """
-
-    def __init__(self, binding: str) -> None:
-        self._binding = binding
-        self._known: dict[Job, str | None] = {}
-
-    def __call__(self, job: Job) -> bool:
-        """Whether nothing is left to do for a job."""
-        return self._fault(job) is None
-
-    def stale(self, job: Job) -> str:
-        """Why an output of an earlier run is made anew; '' if it is none of such a run."""
-        return self._fault(job) or ""
-
-    def _fault(self, job: Job) -> str | None:
-        if job not in self._known:
-            try:
-                self._known[job] = _fault(job, self._binding)
-            except (OSError, KeyError, TypeError):
-                self._known[job] = "its manifest does not tell of what it was made"
-        return self._known[job]
+    try:
+        return _fault(job, binding)
+    except (OSError, KeyError, TypeError):
+        return "its manifest does not tell of what it was made"
 
 
 def _fault(job: Job, binding: str) -> str | None:
     faces, paper = beside(job.target)
-    found = manifest_of(job.target)
-    if found is None:
+    try:
+        found = read_manifest(paper)
+    except MediaError:
         empty = paper.is_file() and not paper.stat().st_size
         return "it was cut off" if empty and not job.target.exists() else ""
     if not job.target.exists() or not faces.is_file():

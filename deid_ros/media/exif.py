@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from PIL import Image
@@ -27,20 +28,20 @@ def kept_exif(image: Image.Image) -> bytes:
     Texts keep their bytes, in whatever alphabet. An entry that cannot be read or written
     is left out. b'' where nothing is left.
     """
-    kept = Image.Exif()
     try:
         before = image.getexif()
         main, below = dict(before), dict(before.get_ifd(_EXIF_IFD))
     except Exception:  # whatever a damaged directory makes of its reader
         return b""
-    for tag, value in main.items():
-        if _is_kept(tag, value) and _can_write({tag: _written(value)}, {}):
-            kept[tag] = _written(value)
-    rest = {tag: _written(value) for tag, value in below.items()
-            if _is_kept(tag, value) and _can_write({}, {tag: _written(value)})}
-    if rest:
-        kept.get_ifd(_EXIF_IFD).update(rest)
-    return kept.tobytes() if len(kept) or rest else b""
+    main = {tag: value for tag, value in _kept(main) if _bytes_of({tag: value}, {})}
+    below = {tag: value for tag, value in _kept(below) if _bytes_of({}, {tag: value})}
+    return _bytes_of(main, below) if main or below else b""
+
+
+def _kept(entries: dict[int, Any]) -> Iterator[tuple[int, Any]]:
+    for tag, value in entries.items():
+        if tag in _KEPT and _is_plain(value):
+            yield tag, _written(value)
 
 
 def _written(value: Any) -> Any:
@@ -50,19 +51,16 @@ def _written(value: Any) -> Any:
     return value
 
 
-def _can_write(main: dict[int, Any], below: dict[int, Any]) -> bool:
-    alone = Image.Exif()
+def _bytes_of(main: dict[int, Any], below: dict[int, Any]) -> bytes:
+    """Both directories as EXIF; b'' where that cannot be written."""
+    made = Image.Exif()
     try:
-        alone.update(main)
+        made.update(main)
         if below:
-            alone.get_ifd(_EXIF_IFD).update(below)
-        return bool(alone.tobytes())
+            made.get_ifd(_EXIF_IFD).update(below)
+        return bytes(made.tobytes())
     except Exception:  # a text where a number belongs, a number out of range
-        return False
-
-
-def _is_kept(tag: int, value: Any) -> bool:
-    return tag in _KEPT and _is_plain(value)
+        return b""
 
 
 def _is_plain(value: Any) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deid_ros.errors import MediaError
+from deid_ros.media.bag_folder import is_bag_folder
 from deid_ros.media.search import (
     BAG_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -17,9 +18,17 @@ from deid_ros.media.search import (
     kind_of,
     search,
 )
-from deid_ros.media.whole import exists_already, is_bag_folder
+from deid_ros.media.whole import exists_already
 
-__all__ = ["BAG_SUFFIXES", "IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Job", "Plan", "beside", "plan"]
+__all__ = ["BAG_SUFFIXES", "IMAGE_SUFFIXES", "MANIFEST", "PREVIEW", "VIDEO_SUFFIXES", "Job", "Plan",
+           "beside", "folder_of", "plan"]
+
+
+#: What the names of manifests end with.
+MANIFEST = ".manifest.json"
+#: What the contact sheet of a preview is called.
+PREVIEW = "preview.png"
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -49,7 +58,7 @@ def finished_name(name: str) -> str:
 def beside(target: Path) -> tuple[Path, Path]:
     """Where the evidence of an output lies: the faces, frame by frame, and the manifest."""
     return (target.with_name(target.name + ".faces.jsonl"),
-            target.with_name(target.name + ".manifest.json"))
+            target.with_name(target.name + MANIFEST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +75,7 @@ class Plan:
 
 
 def plan(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = False,
-         is_done: Callable[[Job], bool] | None = None,
-         stale: Callable[[Job], str] | None = None) -> Plan:
+         fault: Callable[[Job], str | None] | None = None) -> Plan:
     """Give every input its output: ``IN/a/b.jpg`` becomes ``OUT/a/b.jpg``.
 
     An input that is one file may name its output file: ``OUT`` then ends as a
@@ -79,18 +87,14 @@ def plan(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = Fal
             that begin with a dot.
         out: the folder for the outputs.
         overwrite: whether outputs may exist already.
-        is_done: tells whether an output that exists is that of this job, whole.
-        stale: tells why an output of an earlier run must be made anew, or '' if it is
-            none of such a run.
+        fault: tells of an output that exists why it must be made anew; None: it is
+            finished; '': it is none of an earlier run.
 
     Raises:
         MediaError: ``out`` is a file where a folder is needed.
     """
     out = Path(out)
-    single = (len(inputs) == 1 and Path(inputs[0]).is_file() and not out.is_dir()
-              and out.suffix.lower() in SUFFIXES)
-    if out.exists() and not out.is_dir() and not single:
-        raise MediaError(f"{out} is a file; give a folder for the outputs with -o.")
+    single = folder_of(inputs, out) != out
     jobs: list[Job] = []
     refused: list[str] = []
     left_out: list[Path] = []
@@ -113,8 +117,23 @@ def plan(inputs: Sequence[str | Path], out: str | Path, *, overwrite: bool = Fal
         except MediaError as error:
             refused.append(str(error))
     planned = Plan([], refused, left_out)
-    planned.jobs.extend(_distinct(jobs, planned, overwrite, is_done, stale))
+    planned.jobs.extend(_distinct(jobs, planned, overwrite, fault))
     return planned
+
+
+def folder_of(inputs: Sequence[str | Path], out: str | Path) -> Path:
+    """The folder of the outputs: ``out``, or the one in which a single named one lies.
+
+    Raises:
+        MediaError: ``out`` is a file where a folder is needed.
+    """
+    out = Path(out)
+    if (len(inputs) == 1 and Path(inputs[0]).is_file() and not out.is_dir()
+            and out.suffix.lower() in SUFFIXES):
+        return out.parent
+    if out.exists() and not out.is_dir():
+        raise MediaError(f"{out} is a file; give a folder for the outputs with -o.")
+    return out
 
 
 def _check(path: Path) -> None:
@@ -126,8 +145,7 @@ def _check(path: Path) -> None:
 
 
 def _distinct(jobs: Iterable[Job], planned: Plan, overwrite: bool,
-              is_done: Callable[[Job], bool] | None,
-              stale: Callable[[Job], str] | None) -> Iterator[Job]:
+              fault: Callable[[Job], str | None] | None) -> Iterator[Job]:
     """Only jobs that write over no input, no other output and, unless told, no file."""
     jobs, refused = list(jobs), planned.refused
     sources = {job.source.resolve() for job in jobs}
@@ -154,11 +172,15 @@ def _distinct(jobs: Iterable[Job], planned: Plan, overwrite: bool,
         else:
             taken[key] = job.source
             there = [path for path in (job.target, *beside(job.target)) if os.path.lexists(path)]
-            if there and is_done is not None and is_done(job):
+            why = fault(job) if there and fault else ""
+            if why is None:
                 planned.done.append(job)
-            elif there and stale is not None and (why := stale(job)):
+            elif why:
                 planned.again.append(f"{job.target} is made anew: {why}.")
                 yield replace(job, overwrite=True)
+            elif there and fault and not overwrite:
+                refused.append(f"{there[0]} exists already and has no manifest of a run, not "
+                               "overwriting; remove it, or add --overwrite.")
             elif there and not overwrite:
                 refused.append(exists_already(there[0]))
             else:

@@ -14,17 +14,18 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from deid_ros.errors import DeidError, MediaError
+from deid_ros.errors import MediaError
 from deid_ros.media.deep import bits_of, encode_deep, highest_of, read_deep, turned
 from deid_ros.media.exif import kept_exif
-from deid_ros.media.files import Job
+from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Job
 from deid_ros.media.medium import Frame, Writing
 from deid_ros.media.profiles import rebuilt_profile
 from deid_ros.messages.jpeg import jpeg_options
 from deid_ros.messages.tone import Tone, tone_of
 from deid_ros.pipeline import Processed
 
-__all__ = ["ImageMedium", "Picture", "is_image", "read_picture", "write_picture"]
+__all__ = ["ALPHA", "ImageMedium", "Picture", "is_picture", "picture_frames", "read_picture",
+           "write_picture"]
 
 # Pillow's name of a format -> the name it is written under.
 _FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP", "BMP": "BMP",
@@ -33,6 +34,8 @@ _FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP", "BMP": 
 _TIFF_PACKINGS = ("raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits")
 _WEBP_QUALITY = 90
 _ORIENTATION = 0x0112
+#: What the transparency of a picture is called where topics have names.
+ALPHA = "alpha"
 _BEHIND_HEADER = 33     # bytes of a PNG: signature and IHDR
 
 
@@ -74,9 +77,13 @@ def read_picture(path: Path, *, keep_metadata: bool = False) -> Picture:
             else:
                 image.load()  # Pillow turns a TIFF here
                 pixels = turned(np.asarray(_plain(image, path)), _orientation(image))
-            picture = Picture(pixels, _FORMATS[image.format], options, left)
-            _add_profile(image, picture, path)
-            return picture
+            if before := image.info.get("icc_profile"):
+                if after := _profile(before, pixels, image.format):
+                    options["icc_profile"] = after
+                else:
+                    left.append(f"{path}: the colour profile of {len(before)} bytes is left "
+                                "behind, it cannot be written anew; colours may look different.")
+            return Picture(pixels, _FORMATS[image.format], options, left)
     except MediaError:
         raise
     except UnidentifiedImageError:
@@ -112,19 +119,11 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _add_profile(image: Image.Image, picture: Picture, path: Path) -> None:
-    """Keep what the colours mean, in numbers of our own."""
-    before = image.info.get("icc_profile")
-    if not before:
-        return
-    grey = picture.pixels.ndim == 2 or picture.pixels.shape[2] == 2
-    deep_tiff = picture.pixels.dtype == np.uint16 and picture.format == "TIFF"
-    after = None if deep_tiff else rebuilt_profile(before, grey=grey)
-    if after:
-        picture.options["icc_profile"] = after
-    else:
-        picture.left.append(f"{path}: the colour profile of {len(before)} bytes is left behind, "
-                            "it cannot be written anew; colours may look different.")
+def _profile(before: bytes, pixels: np.ndarray, form: str) -> bytes | None:
+    """What the colours mean, in numbers of our own; None where that cannot be written."""
+    if pixels.dtype == np.uint16 and form == "TIFF":
+        return None
+    return rebuilt_profile(before, grey=pixels.ndim == 2 or pixels.shape[2] == 2)
 
 
 def _options(image: Image.Image, data: bytes) -> dict[str, Any]:
@@ -237,7 +236,7 @@ class ImageMedium:
         alpha = planes[..., colours:]
         if alpha.size and alpha.min() != alpha.max():
             # A face can also be drawn in transparency.
-            yield _seen(alpha, target[..., colours:], "alpha")
+            yield _seen(alpha, target[..., colours:], ALPHA)
 
     def take(self, frame: Frame, processed: Processed | None) -> None:
         """Put covered pixels in place."""
@@ -285,10 +284,22 @@ def _seen(planes: np.ndarray, target: np.ndarray, topic: str | None) -> Frame:
     return Frame(frame, 0, topic=topic, token=_View(target, tone))
 
 
-def is_image(path: Path) -> bool:
-    """Whether the file's content is that of a picture."""
+def picture_frames(path: Path) -> Iterator[Frame]:
+    """A picture as ``deid run`` searches it: its colours, then what is drawn in transparency.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    return ImageMedium(Job(path, path, path.name), path, Writing()).frames()
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file that is no bag is a picture, and no video: by its name, else its content."""
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        return suffix in IMAGE_SUFFIXES
     try:
         with Image.open(path):
             return True
-    except (OSError, DeidError, ValueError, Image.DecompressionBombError):
+    except (OSError, ValueError, Image.DecompressionBombError):
         return False

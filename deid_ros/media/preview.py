@@ -11,8 +11,8 @@ import numpy as np
 
 from deid_ros.errors import DeidError, MediaError
 from deid_ros.media.batch import open_medium
-from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Job, beside
-from deid_ros.media.images import is_image
+from deid_ros.media.files import Job, beside
+from deid_ros.media.images import is_picture
 from deid_ros.media.medium import Writing
 from deid_ros.media.whole import whole
 from deid_ros.pipeline import Pipeline
@@ -84,8 +84,7 @@ def samples(job: Job, count: int, beside: Path, writing: Writing) -> Iterator[np
     if job.is_bag:
         from deid_ros.media.bags import Bag
         yield from Bag(job.source).samples(count, writing.topics, scratch=beside.parent)
-    elif job.source.suffix.lower() in IMAGE_SUFFIXES or (
-            job.source.suffix.lower() not in VIDEO_SUFFIXES and is_image(job.source)):
+    elif is_picture(job.source):
         yield next(open_medium(job, beside, writing).frames()).pixels
     else:
         from deid_ros.media.videos import VideoReader

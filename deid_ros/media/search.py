@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path, PurePath
 
 from deid_ros.errors import MediaError
-from deid_ros.media.whole import is_bag_folder
+from deid_ros.media.bag_folder import is_bag_folder, is_storage, read_bag_folder
 
 __all__ = ["BAG_SUFFIXES", "IMAGE_SUFFIXES", "SUFFIXES", "VIDEO_SUFFIXES", "check_bag_folder",
            "is_medium", "kind_of", "search"]
@@ -24,6 +23,8 @@ VIDEO_SUFFIXES = frozenset((
 BAG_SUFFIXES = frozenset((".bag", ".mcap", ".db3"))
 SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | BAG_SUFFIXES
 
+# Sound in containers of videos.
+_SOUND = frozenset((".m4a", ".m4b", ".ogg", ".oga", ".opus", ".spx", ".mka", ".weba", ".wma"))
 # What may follow a known end of a name.
 _PACKED = frozenset((".zst", ".zstd", ".gz", ".bz2", ".xz", ".lz4"))
 _ACTIVE = frozenset((".active", ".part", ".tmp", ".crdownload"))
@@ -105,6 +106,10 @@ def _is_input(path: Path, left_out: list[Path], refused: list[str]) -> bool:
     elif inner and path.suffix.lower() in _ACTIVE:
         refused.append(f"{path} is not complete, it is left out; finish its recording, or give it "
                        f"a name that ends in {PurePath(path.stem).suffix}.")
+    elif is_medium(path) and path.suffix.lower() in _SOUND:
+        refused.append(f"{path} is called as sound, but begins as a picture or a video does, "
+                       "it is left out; move it away if it is sound alone, else name it "
+                       "as an input of its own.")
     elif is_medium(path):
         refused.append(f"{path} holds a picture, a video or a rosbag, but is not called as one; "
                        "it is left out: rename it, or name it as an input of its own.")
@@ -121,7 +126,8 @@ def _kind(path: Path) -> str:
         return "a link that leads nowhere"
     if stat.S_ISREG(mode):
         return ""
-    return "a FIFO" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
+    known = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+    return known.get(stat.S_IFMT(mode), "a device")
 
 
 def is_medium(path: Path) -> bool:
@@ -144,28 +150,16 @@ def check_bag_folder(folder: Path, left_out: list[Path], refused: list[str]) -> 
     Raises:
         MediaError: one of its files is no file.
     """
-    about = ""
-    with suppress(OSError):  # said when the rosbag is read
-        about = (folder / "metadata.yaml").read_text(encoding="utf-8", errors="replace")
-    named = about if "rosbag2_bagfile_information" in about else None   # else all are taken
-    for path in sorted(folder.rglob("*")):
-        if path.is_dir():
-            continue
-        name = path.name.lower()
-        own = path.parent == folder and name.removesuffix(".zstd").removesuffix("-wal") \
-            .removesuffix("-shm").removesuffix("-journal").endswith((".db3", ".mcap"))
-        kind = _kind(path)
-        if own and kind:
+    found = read_bag_folder(folder)
+    for path in found.others:
+        kind, beside = _kind(path), path.parent == folder
+        if kind and beside and path.name in found.missing:
             raise MediaError(f"{path} is {kind} and no file, the rosbag is left out; check it.")
-        if (own and named is not None and name.endswith((".db3", ".mcap", ".zstd"))
-                and path.name.removesuffix(".zstd") not in named):
+        if beside and is_storage(path.name):
             refused.append(f"{path} is not named in the metadata.yaml of its rosbag, it is left "
                            "out; name it as an input of its own, or bring metadata.yaml up to "
                            "date with: ros2 bag reindex.")
-            continue
-        if own or (name == "metadata.yaml" and path.parent == folder):
-            continue
-        if kind or is_medium(path):
+        elif kind or is_medium(path):
             refused.append(f"{path} is no file of the rosbag in whose folder it lies, it is left "
                            "out; name it as an input of its own.")
         else:

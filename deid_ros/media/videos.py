@@ -240,6 +240,7 @@ class VideoMedium:
         self._written = self._lost_sound = 0
         self._reader = VideoReader(job.source,
                                    on_sound=self._hear if writing.keep_audio else None)
+        self._streams = streams_of(self._reader)
         self.total = self._reader.count
         self.warnings: list[str] = []
         self.facts: dict[str, Any] = {
@@ -255,7 +256,7 @@ class VideoMedium:
         """What was lost, in words."""
         lost = [f"{self.lost} damaged packets of {self._job.source} could not be read; "
                 f"{self._written} frames were written."] if self.lost else []
-        return lost + [f"{self._job.source}: {sentence}" for sentence in lost_tracks(self._reader)]
+        return lost + [f"{self._job.source}: {sentence}" for sentence in lost_tracks(self._streams)]
 
     def frames(self) -> Iterator[Frame]:
         """The frames, upright, by rising times."""
@@ -280,9 +281,9 @@ class VideoMedium:
                                    reader=self._reader, size=size, first=frame,
                                    writing=self._writing)
         self.facts["codec"] = self._writer.codec
-        self.facts["streams"] = streams_of(self._reader)
+        self.facts["streams"] = self._streams
         self.warnings += [f"{self._job.source}: {sentence}" for sentence in changes(
-            self._reader, frame, self._writer.pixel_format,
+            self._reader, self._streams, frame, self._writer.pixel_format,
             interlaced=self._writer.interlaced)]
         for packet in self._waiting:
             self._hear(packet)

@@ -17,39 +17,19 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from deid_ros.errors import MediaError
+from deid_ros.media.bag_folder import is_bag_folder
 
-__all__ = ["exists_already", "hidden", "is_bag_folder", "sweep", "whole", "whole_set"]
+__all__ = ["exists_already", "hidden", "sweep", "whole", "whole_set"]
 
 #: What unfinished outputs end with; their names begin with a dot besides.
 PART = ".part"
 _PART = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part")
-_STORAGE = re.compile(r".+\.(db3|mcap)(\.zstd)?")
-_ABOUT = re.compile(rb"""^\s*["']?rosbag2_bagfile_information["']?\s*:""", re.MULTILINE)
-_MOST = 1 << 20     # bytes of metadata.yaml that are searched for what it is
 
 
 def exists_already(target: Path) -> str:
     """The sentence that refuses to overwrite."""
     return (f"{target} exists already, not overwriting; remove it, add --overwrite, or --resume to "
             "go on with the rest.")
-
-
-def is_bag_folder(path: Path) -> bool:
-    """Whether a path is the folder of a rosbag2.
-
-    Its ``metadata.yaml`` says so, or, where that is damaged, the bag files beside it: data
-    sets have files of that name too.
-    """
-    about = path / "metadata.yaml"
-    try:
-        if not about.is_file():
-            return False
-        if any(_STORAGE.fullmatch(file.name) for file in path.iterdir()):
-            return True
-        with open(about, "rb") as stream:
-            return _ABOUT.search(stream.read(_MOST)) is not None
-    except OSError:
-        return False
 
 
 def hidden(target: Path) -> Path:

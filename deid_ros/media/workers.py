@@ -14,6 +14,7 @@ from pathlib import Path
 from deid_ros.config import Config
 from deid_ros.errors import DeidError
 from deid_ros.media.batch import Batch
+from deid_ros.media.evidence import Recipe
 from deid_ros.media.files import Job, beside
 from deid_ros.media.lifetime import Lock, die_with_parent
 from deid_ros.media.medium import Writing
@@ -49,8 +50,8 @@ _READY = Event(-1, error="ready")
 class Work:
     """How inputs are processed, the same for all of them.
 
-    ``consenting``: a folder with pictures of those who consented; ``key_given``: whether
-    the user knows the key of the random draws.
+    ``consenting``: a folder with pictures of those who consented; ``recipe``: for the
+    manifests.
     """
 
     config: Config
@@ -58,7 +59,7 @@ class Work:
     overwrite: bool = False
     limit: int | None = None
     consenting: Path | None = None
-    key_given: bool = True
+    recipe: Recipe | None = None
 
     def batch(self, pipeline: Pipeline | None = None) -> Batch:
         """The batch that does it, its models loaded.
@@ -72,7 +73,7 @@ class Work:
             from deid_ros.media.consent import Consent
             pipeline.consent = Consent.of_folder(self.consenting, pipeline)
         return Batch(pipeline, writing=self.writing, overwrite=self.overwrite, limit=self.limit,
-                     key_given=self.key_given, consenting=self.consenting)
+                     recipe=self.recipe)
 
 
 def run_jobs(jobs: Sequence[Job], work: Work, tell: Callable[[Event], None], *, workers: int,

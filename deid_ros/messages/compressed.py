@@ -9,16 +9,20 @@ holds nothing but the values of its pixels.
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from typing import Any, Protocol
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from deid_ros.errors import FrameError
+from deid_ros.messages.jpeg import jpeg_options
 
-__all__ = ["MAX_PIXELS", "CompressedFile", "decode", "is_plain", "kind_of", "size_of"]
+__all__ = ["MAX_PIXELS", "CompressedFile", "decode", "encode_like", "is_plain", "kind_of",
+           "size_of"]
 
 #: A larger picture is refused before memory is taken for it.
 MAX_PIXELS = 1 << 26
@@ -125,6 +129,35 @@ def decode(msg: CompressedFile) -> np.ndarray:
                          "driver and the network.")
     frame.flags.writeable = False
     return frame
+
+
+def encode_like(kind: str, data: bytes, frame: np.ndarray) -> bytes:
+    """A covered frame as a file like the one that came: its quality, its channels.
+
+    Args:
+        kind: 'jpeg' or 'png'.
+        data: the file that came.
+        frame: uint8 (H, W, 3), BGR.
+
+    Raises:
+        FrameError: it cannot be encoded.
+    """
+    if kind == "png":
+        grey = data[25] in (0, 4)
+        pixels = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if grey else frame
+        done, out = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        if not done:
+            raise FrameError(f"A frame of {frame.shape} cannot be encoded as PNG.")
+        return out.tobytes()
+    stream = io.BytesIO()
+    try:
+        with Image.open(io.BytesIO(data)) as before:
+            grey = before.mode == "L"
+            pixels = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY if grey else cv2.COLOR_BGR2RGB)
+            Image.fromarray(pixels).save(stream, "JPEG", **jpeg_options(before))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise FrameError(f"A frame of {frame.shape} cannot be encoded as JPEG ({error}).") from None
+    return stream.getvalue()
 
 
 def is_plain(kind: str, data: bytes) -> bool:

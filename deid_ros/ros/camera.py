@@ -60,21 +60,19 @@ class CameraFrame:
             frame: the covered frame; None: there is no face in it.
             mask: uint8 (H, W), 0 where the camera's bytes stay.
             with_compressed: whether somebody listens to the compressed image.
-            quality: of JPEG, 1 to 100.
+            quality: of JPEG, 1 to 100, for images that came uncompressed.
         """
         if isinstance(self.msg, CompressedImage):
             changed = frame is not None
             shown = self.bgr() if frame is None else frame
             return Output(codec.image_of(shown, self.msg.header),
-                          compressed.covered_compressed(self.msg, shown, changed=changed,
-                                                        quality=quality)
+                          compressed.covered_compressed(self.msg, shown, changed=changed)
                           if with_compressed else None)
         image = codec.covered_image(self.msg, frame, mask)
         if not with_compressed:
             return Output(image, None)
         return Output(image, compressed.compress(
-            codec.to_bgr(image), image.header, kind="jpeg", encoding=image.encoding,
-            quality=quality))
+            codec.to_bgr(image), image.header, encoding=image.encoding, quality=quality))
 
 
 def info_topic(image_topic: str) -> str:

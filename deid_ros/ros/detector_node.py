@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import Image, PointCloud2
 
+from deid_ros.errors import ConfigError
 from deid_ros.faces import CHIP_NONE
 from deid_ros.ros import topics
 from deid_ros.ros.base import StageNode
@@ -18,7 +19,7 @@ from deid_ros.ros.camera import CameraFrame
 from deid_ros.ros.codec import stamp_ns
 from deid_ros.ros.qos import CameraSubscription, keep_last, latched
 from deid_ros.ros.runtime import run_node
-from deid_ros.ros.searcher import Searcher
+from deid_ros.ros.searcher import Searcher, told_by_environment
 from deid_ros.ros.tables import from_matches, to_stack, to_table
 
 __all__ = ["DetectorNode", "main"]
@@ -37,14 +38,17 @@ class DetectorNode(StageNode):
     Args:
         finder: anything with ``find``, ``reset`` and ``renew_chips`` of
             ``detector.FaceFinder``; by default one as the parameters say.
+        told: the least that the replacer was told to see; None: what the environment says.
         options: as for ``StageNode``.
     """
 
     NODE = "detector"
     NICENESS = 5
 
-    def __init__(self, *, finder: Any = None, **options: Any) -> None:
+    def __init__(self, *, finder: Any = None, told: Searcher | None = None,
+                 **options: Any) -> None:
         super().__init__(**options)
+        self._told = told or told_by_environment()
         # First of all: what the detector before this one has used up is known
         # when the models are loaded.
         self.input(PointCloud2, topics.MATCHES, self._on_matches, latched(100))
@@ -69,7 +73,15 @@ class DetectorNode(StageNode):
         return finder
 
     def adopt(self, options: Mapping[str, Any], changed: set[str]) -> None:
-        """Tracks live on, so that faces stay covered while back ends are exchanged."""
+        """Tracks live on, so that faces stay covered while back ends are exchanged.
+
+        Less than the replacer was told would end all output, and is refused.
+        """
+        why = self._told and Searcher.of(options).weaker(self._told)
+        if why and not Searcher.of(self.options).weaker(self._told):
+            raise ConfigError(f"The detector would search less than the replacer was told when "
+                              f"both were started ({why}), and no frame would leave; start them "
+                              "anew with these settings.")
         self._finder.adjust(**{name: options[name] for name in changed & _ADJUSTABLE})
 
     def _on_image(self, msg: Any) -> None:

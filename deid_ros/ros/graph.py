@@ -83,7 +83,7 @@ class Graph:
             if name == "video_source":
                 more.setdefault("listeners", listeners(config, record=record))
                 more.setdefault("source", frames)
-            if name == "replacer":
+            if name in ("detector", "replacer"):
                 more.setdefault("told", Searcher.of(config["detector"]))
             try:
                 node = NODES[name](context=context, namespace=namespace or None,

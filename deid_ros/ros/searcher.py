@@ -34,7 +34,7 @@ _SLACK = 1e-4           # of numbers that have been float32
 
 _DETECTORS = PARAMETERS["detector"]["detector"].choices
 _PRESETS = PARAMETERS["detector"]["preset"].choices     # the weakest first
-_COVERS = ("face", "head")
+_COVERS = PARAMETERS["detector"]["cover"].choices       # the weakest first
 _SETTINGS = ("detector", "preset", "cover", "threshold", "margin", "carry_frames")
 
 
@@ -120,7 +120,7 @@ def words_of(options: Mapping[str, Any]) -> str:
 
 
 def told_by_environment() -> Searcher | None:
-    """The settings that the replacer was told by who started it; None: it was told none.
+    """The settings that nodes were told by who started them; None: they were told none.
 
     Raises:
         ConfigError: they are none.

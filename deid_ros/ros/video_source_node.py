@@ -83,7 +83,7 @@ class VideoSourceNode(StageNode):
         height, width = frame.shape[:2]
         self._info.publish(camera_info(header, width=width, height=height))
         self._image.publish(
-            compress(frame, header, kind="jpeg", encoding="bgr8", quality=95)
+            compress(frame, header, encoding="bgr8", quality=95)
             if self._compressed else image_of(frame, header))
         self.health.count("out")
 

@@ -9,9 +9,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
-import yaml
 
 from deid_ros.errors import FrameError, MediaError
+from deid_ros.media.bag_folder import read_bag_folder
 from deid_ros.media.bags.contents import type_of
 from deid_ros.media.bags.fields import COMPRESSED, RAW, BagImage, image_in
 from deid_ros.media.bags.scan import ZSTD_MAGIC, Scan, open_scan, zstd
@@ -54,40 +54,25 @@ class Bag:
         self.kind = str(kinds.pop())
 
     def _read_folder(self) -> None:
-        found: Any = None
-        try:
-            text = (self.path / "metadata.yaml").read_text(encoding="utf-8")
-            found = yaml.safe_load(text)["rosbag2_bagfile_information"]
-            named = [PurePath(name).name for name in found["relative_file_paths"]]
-            self.mode = (found.get("compression_mode") or "").lower().replace("none", "")
-            packed = found.get("compression_format") or ""
+        found = read_bag_folder(self.path)
+        self.info, self.files = found.info, found.files
+        if found.info:
+            self.mode = str(found.info.get("compression_mode") or "").lower().replace("none", "")
+            packed = found.info.get("compression_format") or ""
             if self.mode and packed != "zstd":
                 raise MediaError(f"{self.path} is packed with '{packed}', which cannot be read; "
                                  "only zstd can.")
-            self.info = found
-        except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-            named = sorted(file.name for file in self.path.iterdir()
-                           if file.name.removesuffix(".zstd").endswith((".mcap", ".db3")))
+        else:
             self._miss(f"{self.path.name}/metadata.yaml cannot be read; its files are taken in the "
                        "order of their names")
-            if named and all(name.endswith(".zstd") for name in named):
+            if self.files and all(file.suffix.lower() == ".zstd" for file in self.files):
                 self.mode = "file"
-        self.files = []
-        for name in named:
-            # rosbag2 has forgotten the ending of packed files in its metadata at times.
-            there = [file for file in (self.path / name, self.path / f"{name}.zstd")
-                     if file.is_file()]
-            if there:
-                self.files.append(there[0])
-            else:
-                count = self.expected(name)
-                self._miss(f"the file {name} is missing" + (f" with {count} messages" if count
-                                                            else ""))
-        known = {"metadata.yaml", *(file.name for file in self.files)}
-        for other in sorted(self.path.iterdir()):
-            if other.name not in known and not other.name.endswith(("-wal", "-shm", "-journal")):
-                self._miss(f"{other.name} lies in the folder of the bag and is no file of it; it "
-                           "is left out")
+        for name in found.missing:
+            count = self.expected(name)
+            self._miss(f"the file {name} is missing" + (f" with {count} messages" if count else ""))
+        for other in found.others:
+            self._miss(f"{other.relative_to(self.path)} lies in the folder of the bag and is no "
+                       "file of it; it is left out")
         if not self.files:
             raise MediaError(f"{self.path} has a metadata.yaml, but none of its files; check the "
                              "folder.")

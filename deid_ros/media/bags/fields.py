@@ -7,18 +7,14 @@ wrote them. Layouts: OMG CDR as ROS 2 uses it (little or big endian), and ROS 1.
 
 from __future__ import annotations
 
-import io
 import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-import cv2
 import numpy as np
-from PIL import Image
 
 from deid_ros.errors import FrameError
-from deid_ros.messages import covered_data, decode, is_plain, kind_of, to_bgr
-from deid_ros.messages.jpeg import jpeg_options
+from deid_ros.messages import covered_data, decode, encode_like, is_plain, kind_of, to_bgr
 
 __all__ = ["COMPRESSED", "RAW", "BagImage", "image_in"]
 
@@ -128,7 +124,7 @@ class BagImage:
         kind = kind_of(self)
         if not mask.any() and is_plain(kind, data):
             return self.raw
-        return self._with(_encoded(kind, data, frame))
+        return self._with(encode_like(kind, data, frame))
 
     def _with(self, data: Any, rest: bytes = b"") -> bytes:
         length = struct.pack(self.order + "I", len(data))
@@ -158,24 +154,3 @@ def image_in(raw: bytes, msgtype: str, *, ros1: bool) -> BagImage:
         raise FrameError(f"An image message is followed by {len(raw) - end} bytes that no field "
                          "explains; it is not handed on.")
     return BagImage(raw, stamp, reader.order, length, start, end, **fields)
-
-
-def _encoded(kind: str, data: bytes, frame: np.ndarray) -> bytes:
-    """A covered frame as JPEG or PNG like the file ``data``: its quality, its channels."""
-    if kind == "png":
-        grey = data[25] in (0, 4)
-        pixels = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if grey else frame
-        done, out = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        if not done:
-            raise FrameError(f"A frame of {frame.shape} cannot be encoded as PNG.")
-        return out.tobytes()
-    stream = io.BytesIO()
-    try:
-        with Image.open(io.BytesIO(data)) as before:
-            grey = before.mode == "L"
-            pixels = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY if grey else cv2.COLOR_BGR2RGB)
-            Image.fromarray(pixels).save(
-                stream, "JPEG", **jpeg_options(before))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise FrameError(f"A frame of {frame.shape} cannot be encoded as JPEG ({error}).") from None
-    return stream.getvalue()
