@@ -6,19 +6,33 @@ suspicion; what is copied has shown, value by value, that it is small or plain.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from deid_ros.errors import FrameError
-from deid_ros.media.bags.contents import contents, is_defined, layout, type_of
-from deid_ros.media.bags.geometry import cloud_sign, points_sign
+from deid_ros.media.bags.contents import (
+    Layout,
+    Pairs,
+    contents,
+    is_defined,
+    is_standard,
+    layout,
+    read_json,
+    type_of,
+)
+from deid_ros.media.bags.geometry import (
+    POINTS,
+    cloud_sign,
+    is_packed_cloud,
+    pixels_in,
+    spots_of,
+)
 from deid_ros.media.bags.plain import PLAIN
-from deid_ros.media.bags.signs import magic, text_sign
+from deid_ros.media.bags.signs import RULE, magic, numbers_in, packed_in, text_sign
 
 __all__ = ["BIOMETRIC", "GEOMETRY", "PICTURE", "PLAIN_DATA", "SOUND", "UNKNOWN", "Verdict",
            "judge", "judge_values"]
@@ -37,11 +51,15 @@ class Limits:
     small: int = 256        # bytes of a message that nobody defines
     bytes_in_one: int = 64  # of an array of bytes
     bytes_in_all: int = 256
-    identifiers: int = 4096  # bytes in arrays of 16, as UUIDs are
+    identifiers: int = 1024  # bytes in arrays of 16, as UUIDs are
     numbers_in_one: int = 96
     numbers_in_all: int = 1536
     items: int = 512        # messages in one list
-    leaves: int = 8192     # single values
+    leaves: int = 8192      # single values, texts among them
+    pixels: int = 1024      # single whole numbers that would fit into bytes, but for 0
+    levels: int = 32        # different ones of these; fewer are states and counters
+    colours: int = 64       # in one list
+    colours_in_all: int = 256
 
 
 LIMITS = Limits()
@@ -72,6 +90,7 @@ _PICTURES = frozenset(("image", "images", "video", "jpeg", "jpg", "png", "h264",
 _SPOKEN = _BIOMETRIC | _SOUND | _PICTURES
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _FEW = 5        # numbers that are no shape of a face
+_MATRICES = (9, 12, 36)     # numbers of covariances and projections
 
 
 @dataclass(slots=True)
@@ -82,6 +101,32 @@ class _Tally:
     identifiers: int = 0
     numbers: int = 0
     leaves: int = 0
+    pixels: int = 0
+    levels: set[Any] = field(default_factory=set)
+    points: int = 0
+    colours: int = 0
+    packed: int = 0         # characters that look like packed data
+    written: int = 0        # numbers in texts
+
+    def single(self, value: Any) -> None:
+        """Count a number or a truth."""
+        self.leaves += 1
+        if value and type(value) in (int, float) and -128 <= value <= 255 and value == int(value):
+            self.pixels += 1
+            self.levels.add(value)
+
+    def over(self) -> Verdict | None:
+        """Whether single values, texts or bytes are too many, all together."""
+        if self.leaves > LIMITS.leaves:
+            return Verdict(UNKNOWN, f"more than {LIMITS.leaves} single values")
+        if self.pixels > LIMITS.pixels and len(self.levels) > LIMITS.levels:
+            return Verdict(UNKNOWN, f"more than {LIMITS.pixels} single numbers that would fit into "
+                                    "bytes")
+        if self.bytes > LIMITS.bytes_in_all:
+            return Verdict(UNKNOWN, f"{self.bytes} bytes that nothing explains")
+        if self.packed > RULE.packed or self.written > RULE.numbers:
+            return Verdict(UNKNOWN, "texts that together look like packed data")
+        return None
 
 
 def judge(data: bytes, connection: Any, *, ros1: bool) -> Verdict:
@@ -92,10 +137,14 @@ def judge(data: bytes, connection: Any, *, ros1: bool) -> Verdict:
         connection: a rosbags ``Connection``: its type, definition and serialisation.
         ros1: whether it comes from a ROS 1 bag.
     """
-    kind = magic(data)
-    if kind:
-        return _found(kind)
     words = _names(type_of(connection))
+    verdict = _decoded(data, connection, words, ros1=ros1)
+    # The search through all bytes comes last: it can only add to what was found.
+    kind = magic(data) if verdict.modality in (PLAIN_DATA, UNKNOWN) else ""
+    return _found(kind) if kind else verdict
+
+
+def _decoded(data: bytes, connection: Any, words: frozenset[str], *, ros1: bool) -> Verdict:
     if len(data) <= LIMITS.small and not words and not is_defined(connection, ros1=ros1):
         return _PLAIN       # too small for a picture, whatever it is
     try:
@@ -130,27 +179,23 @@ def _look(value: Any, words: frozenset[str], tally: _Tally) -> Verdict | None:
         return _array(value, words, tally)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _array(np.frombuffer(value, np.uint8), words, tally)
+    if isinstance(value, Pairs):
+        return _object(value, words, tally)
     if isinstance(value, dict):
-        return _fields(value.items(), words, tally)
+        return _object(value.items(), words, tally)
     if isinstance(value, (list, tuple)):
         return _sequence(value, words, tally)
     if hasattr(value, "__msgtype__"):
         return _message(value, words, tally)
-    tally.leaves += 1
-    if tally.leaves > LIMITS.leaves:
-        return Verdict(UNKNOWN, f"more than {LIMITS.leaves} single values")
-    return None
+    tally.single(value)
+    return tally.over()
 
 
-def _fields(items: Iterable[tuple[Any, Any]], words: frozenset[str],
+def _object(pairs: Iterable[tuple[Any, Any]], words: frozenset[str],
             tally: _Tally) -> Verdict | None:
-    for name, item in items:
-        if isinstance(item, (int, float)):
-            tally.leaves += 1
-            continue
-        found = _look(item, words | _names(str(name)), tally)
-        if found is None and isinstance(name, str) and len(name) > LIMITS.bytes_in_one:
-            found = _text(name, words, tally)
+    """Keys that the data brings along are texts as all others."""
+    for name, item in pairs:
+        found = _text(str(name), words, tally) or _look(item, words | _names(str(name)), tally)
         if found is not None:
             return found
     return None
@@ -170,36 +215,58 @@ def _names(name: str) -> frozenset[str]:
 
 def _message(value: Any, words: frozenset[str], tally: _Tally) -> Verdict | None:
     kind = value.__msgtype__
-    if kind in _IMAGES:
-        if len(value.data):
-            return Verdict(PICTURE, "it holds a picture among its fields")
-        return None
+    if kind in _IMAGES and len(value.data):
+        return Verdict(PICTURE, "it holds a picture among its fields")
     sign = cloud_sign(value)
     if sign:
         return Verdict(GEOMETRY, sign)
+    shape = _shape(value)
+    skipped = _proven(value, shape) if kind in PLAIN else ()
+    if is_packed_cloud(value):
+        skipped = ("data",)
+    if shape.common:
+        tally.leaves += shape.leaves
+    else:
+        for number in shape.values(value):
+            tally.single(number)
+    found = tally.over()
+    words = words | _names(kind)
+    for name in shape.look:
+        if found is not None:
+            return found
+        if name not in skipped:
+            found = _look(getattr(value, name), words | _names(name), tally)
+    return found
+
+
+def _shape(value: Any) -> Layout:
+    names = tuple(name for name in value.__dataclass_fields__ if name != "__msgtype__")
+    return layout(type(value)) or Layout(names, 0, lambda _: (), (), False)
+
+
+def _proven(value: Any, shape: Layout) -> tuple[str, ...]:
+    """The fields of a common type that their values prove to be harmless."""
+    if not shape.common and is_standard(value.__msgtype__):
+        return ()       # a type that lies about its name
     try:
-        skipped = PLAIN[kind](value) if kind in PLAIN else ()
+        return PLAIN[value.__msgtype__](value)
     except (AttributeError, TypeError, ValueError):     # defined in another way
-        skipped = ()
-    if sign is not None:
-        skipped = ("data", "points", "fields")
-    names, leaves = layout(type(value)) or (
-        [name for name in value.__dataclass_fields__ if name != "__msgtype__"], 0)
-    tally.leaves += leaves
-    if tally.leaves > LIMITS.leaves:
-        return Verdict(UNKNOWN, f"more than {LIMITS.leaves} single values")
-    return _fields([(name, getattr(value, name)) for name in names if name not in skipped],
-                   words | _names(kind), tally)
+        return ()
 
 
 def _text(text: str, words: frozenset[str], tally: _Tally) -> Verdict | None:
-    if len(text) >= LIMITS.small and text.lstrip()[:1] in ("{", "["):
+    tally.leaves += 1
+    if text.lstrip()[:1] in ("{", "[") and len(text) > 1:
         try:
-            return _look(json.loads(text), words, tally)
+            return _look(read_json(text), words, tally)
         except (ValueError, RecursionError):
             pass
     sign = text_sign(text)
-    return Verdict(UNKNOWN, f"a text holds {sign}") if sign else None
+    if sign:
+        return Verdict(UNKNOWN, f"a text holds {sign}")
+    tally.packed += packed_in(text)
+    tally.written += numbers_in(text)
+    return tally.over()
 
 
 def _array(values: np.ndarray, words: frozenset[str], tally: _Tally) -> Verdict | None:
@@ -217,8 +284,8 @@ def _array(values: np.ndarray, words: frozenset[str], tally: _Tally) -> Verdict 
         return Verdict(PICTURE, f"{count} bytes called '{min(words & _PICTURES)}'")
     if values.itemsize == 1 or values.dtype.kind == "b" or _are_bytes(values):
         return _bytes(values.astype(np.uint8), tally)
-    if values.dtype.kind == "f" and values.itemsize == 8 and count in (9, 36):
-        return None         # covariances
+    if values.dtype == np.float64 and count in _MATRICES:
+        count = len(np.unique(values[values != 0]))     # a covariance is mostly zeros, or twice
     tally.numbers += count
     if values.dtype.kind == "f" and count >= 64 and abs(
             float(np.linalg.norm(np.nan_to_num(values.astype(float)))) - 1) < 1e-3:
@@ -229,9 +296,12 @@ def _array(values: np.ndarray, words: frozenset[str], tally: _Tally) -> Verdict 
 
 
 def _are_bytes(values: np.ndarray) -> bool:
-    """Whether wide whole numbers would all fit into bytes."""
-    return (values.dtype.kind in "iu" and values.size > 16
-            and int(values.min()) >= -128 and int(values.max()) <= 255)
+    """Whether wide numbers would all fit into bytes."""
+    if values.size <= 16:
+        return False
+    if values.dtype.kind == "f":
+        return pixels_in(values.reshape(-1, 1)) > 0
+    return int(values.min()) >= -128 and int(values.max()) <= 255
 
 
 def _bytes(values: np.ndarray, tally: _Tally) -> Verdict | None:
@@ -255,22 +325,63 @@ def _sequence(items: Sequence[Any], words: frozenset[str], tally: _Tally) -> Ver
         whole = all(isinstance(item, int) and -(1 << 63) <= item < 1 << 63 for item in items)
         return _array(np.asarray(items, np.int64 if whole else np.float32), words, tally)
     if all(isinstance(item, str) for item in items):
-        if sum(map(len, items)) > 40 * len(items):
-            found = _text("".join(items), words, tally)
-            if found is not None:
-                return found
-    elif len(items) >= _FEW and words & _BIOMETRIC:
+        return _texts(items, words, tally)
+    if len(items) >= _FEW and words & _BIOMETRIC:
         return Verdict(BIOMETRIC, f"{len(items)} points called '{min(words & _BIOMETRIC)}' "
                                   "describe a person")
-    sign, bare = points_sign(items)
-    if sign:
-        return Verdict(GEOMETRY, sign)
-    if bare:
-        return None
-    if sign is None and len(items) > LIMITS.items:
+    found, harmless = _points(items, tally)
+    if found is not None:
+        return found
+    if len(items) > LIMITS.items and not harmless:
         return Verdict(UNKNOWN, f"a list of {len(items)} entries that nothing explains")
+    shape = layout(type(items[0]))
+    if shape is not None and not shape.look and len(items) >= POINTS.few:
+        return None if harmless else _table(items, shape, tally)
+    leaves = tally.leaves
     for item in items:
         found = _look(item, words, tally)
         if found is not None:
             return found
+        if harmless:
+            tally.leaves = leaves
     return None
+
+
+def _texts(items: Sequence[str], words: frozenset[str], tally: _Tally) -> Verdict | None:
+    if len(items) > LIMITS.items:
+        return Verdict(UNKNOWN, f"a list of {len(items)} texts that nothing explains")
+    joined = "".join(items)
+    if len(joined) > 40 * len(items):       # lines of one text, or pieces of one
+        sign = text_sign(joined)
+        if sign:
+            return Verdict(UNKNOWN, f"texts together hold {sign}")
+    elif len(items) > LIMITS.bytes_in_one:
+        tally.packed += packed_in(joined)
+    return next(filter(None, (_text(item, words, tally) for item in items)), None)
+
+
+def _points(items: Sequence[Any], tally: _Tally) -> tuple[Verdict | None, bool]:
+    """Why a list of messages is a surface or picture, and whether its length does not matter."""
+    if all(hasattr(items[0], name) for name in "rgb"):
+        tally.colours += len(items)
+        if len(items) > LIMITS.colours or tally.colours > LIMITS.colours_in_all:
+            return Verdict(GEOMETRY, f"lists of {tally.colours} colours are a picture"), False
+    spots = spots_of(items)
+    if spots is None:
+        return None, False
+    if spots.sign:
+        return Verdict(GEOMETRY, spots.sign), False
+    tally.points += spots.deep
+    if tally.points > POINTS.poses:
+        return Verdict(GEOMETRY, f"lists of {tally.points} points in space can show a face"), False
+    if not spots.harmless:
+        tally.bytes += pixels_in(spots.places)
+    return tally.over(), spots.harmless
+
+
+def _table(items: Sequence[Any], shape: Layout, tally: _Tally) -> Verdict | None:
+    """A list of messages of nothing but single numbers."""
+    table = np.array([shape.values(item) for item in items], float)
+    tally.leaves += table.size
+    tally.bytes += pixels_in(table)
+    return tally.over()

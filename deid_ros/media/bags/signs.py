@@ -6,8 +6,12 @@ Strict enough that numbers of a sensor do not look like one by chance.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 
-__all__ = ["magic", "text_sign"]
+__all__ = ["RULE", "TextRule", "magic", "name_sign", "number_runs", "numbers_in", "packed_in",
+           "text_sign"]
 
 # What files begin with, and where: anywhere, since fields stand before them. A word that
 # is found quickly, where it stands in the pattern, and the pattern.
@@ -31,13 +35,37 @@ _FILES: tuple[tuple[str, bytes, int, re.Pattern[bytes]], ...] = tuple(
         ("ZIP", b"PK\x03\x04", 0, rb"PK\x03\x04[\x0a-\x2d]\x00")))
 
 _LEAST = 160        # characters: less text holds no picture
-_RUN = re.compile(r"[A-Za-z0-9+/_-]{160,}={0,2}")
-_LINES = re.compile(r"(?:[A-Za-z0-9+/]{48,}={0,2}(?:\\n|\\r|\s)+){2,}")
-_DENSE = re.compile(r"\S{400,}")
-_NUMBERS = re.compile(r"(?:[-+]?[0-9.]{1,24}(?:[eE][-+]?[0-9]{1,3})?[\s,;|]{1,8}){256}")
+_NAME = 255         # characters of a name
+_RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{160,}={0,2}")
+_LINES = re.compile(r"(?<![A-Za-z0-9+/])(?:[A-Za-z0-9+/]{48,}={0,2}(?:\\n|\\r|\s)+){2,}")
+_DENSE = re.compile(r"(?<!\S)\S{400,}")
+_NUMBER = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]{1,3})?")
+_BETWEEN = re.compile(r"[\s,;|\[\]]{1,8}")
 _BYTES = re.compile(r"(?:(?:\\x|%|0x)[0-9a-fA-F]{2}[\s,]{0,2}){64}")
 _URI = re.compile(r"data:(?:image|video|audio)/", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd]")
+_BREAK = re.compile("[\x00-\x1f\x7f-\x9f\ufffd]")
+_WORD = re.compile(r"[A-Za-z0-9]{8,}")
+_SWITCH = re.compile("[a-z](?=[A-Z0-9])|[A-Z](?=[0-9])|[0-9](?=[A-Za-z])")
+_TOKEN = re.compile(r"\S{8,}")
+_ODD = re.compile(r"[!#$%&*?@^`~]")
+
+
+@dataclass(frozen=True, slots=True)
+class TextRule:
+    """When a text is no plain text.
+
+    Words of base64, base32 and hexadecimal switch between small letters, capitals and
+    digits at a third of their characters; names and numbers at a fifth at most.
+    """
+
+    switches: float = 0.22
+    packed: int = 512       # characters in such words, all together
+    numbers: int = 256      # numbers in long rows, all together
+    row: int = 16           # numbers one after the other: a matrix; more is a long row
+
+
+RULE = TextRule()
 
 
 def magic(data: bytes) -> str:
@@ -61,8 +89,8 @@ def _is_jpeg(data: bytes, at: int) -> bool:
 def text_sign(text: str) -> str:
     """Why a text is no plain text; '' where it is.
 
-    Found are data URIs, base64 (also in lines), hexadecimal, lists of numbers, other
-    dense encodings, and bytes that were taken for characters.
+    Found are data URIs, base64 (also in lines and pieces), hexadecimal, lists of numbers,
+    other dense encodings, and bytes that were taken for characters.
     """
     if _URI.search(text):
         return "a data URI of a picture, video or sound"
@@ -73,13 +101,56 @@ def text_sign(text: str) -> str:
             return f"{len(run.group())} characters that look like base64 or hexadecimal"
     if _LINES.search(text):
         return "lines that look like base64"
-    if _NUMBERS.search(text) or _BYTES.search(text):
+    if numbers_in(text) >= RULE.numbers or _BYTES.search(text):
         return "a long list of numbers as text"
     if any(len(set(run.group())) >= 12 for run in _DENSE.finditer(text)):
         return "a run of 400 characters or more without a space, as packed data has"
     if len(_CONTROL.findall(text)) > max(len(text) // 20, 8):
         return "a text of unprintable characters"
+    if packed_in(text) > RULE.packed:
+        return "many words that look like base64 or hexadecimal"
     return ""
+
+
+def name_sign(text: str) -> str:
+    """Why a text is no name of a topic, a type, a frame, a format or an encoding."""
+    if len(text) > _NAME:
+        return f"a name of {len(text)} characters"
+    if _BREAK.search(text):
+        return "a name with unprintable characters"
+    return text_sign(text) or ("a name that looks like base64 or hexadecimal"
+                               if packed_in(text) > 64 else "")
+
+
+@lru_cache(4096)
+def packed_in(text: str) -> int:
+    """Characters of a text that look like pieces of packed data."""
+    count = len(_CONTROL.findall(text))
+    for word in _WORD.findall(text):
+        if len(_SWITCH.findall(word)) >= RULE.switches * len(word) or (
+                len(word) >= 24 and word.isdigit()):
+            count += len(word)
+    return count + sum(len(token) for token in _TOKEN.findall(text)
+                       if len(set(_ODD.findall(token))) >= 3)
+
+
+def numbers_in(text: str) -> int:
+    """Numbers of a text that stand in long rows, with nothing but separators between them."""
+    return sum(length for length in number_runs(text) if length > RULE.row)
+
+
+def number_runs(text: str) -> Iterator[int]:
+    """How many numbers follow each other, run by run; every character is read once."""
+    length, end = 0, -1
+    for number in _NUMBER.finditer(text):
+        between = _BETWEEN.match(text, end) if length else None
+        if between is None or between.end() != number.start():
+            if length:
+                yield length
+            length = 0
+        length, end = length + 1, number.end()
+    if length:
+        yield length
 
 
 def _is_packed(run: str) -> bool:
