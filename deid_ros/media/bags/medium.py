@@ -145,10 +145,8 @@ class BagMedium:
             yield from self._hand_on(number, about, stamp, data, decision, pixels)
         for about in scan.connections:
             # A topic without messages is a topic too.
-            if about.id not in met and about.msgtype:
-                self._verdicts.meet(about)
-                if self._verdicts.wanted(about):
-                    self._declare(number, about)
+            if about.id not in met and about.msgtype and self._verdicts.may_declare(about):
+                self._declare(number, about)
         self._extras += [extra for extra in scan.extras if extra not in self._extras]
         self._account(name, scan, read)
 
