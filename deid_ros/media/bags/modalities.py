@@ -90,6 +90,7 @@ _PICTURES = frozenset(("image", "images", "video", "jpeg", "jpg", "png", "h264",
 _SPOKEN = _BIOMETRIC | _SOUND | _PICTURES
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _FEW = 5        # numbers that are no shape of a face
+_SHORT = 16     # numbers whose range says nothing
 _MATRICES = (9, 12, 36)     # numbers of covariances and projections
 
 
@@ -111,9 +112,14 @@ class _Tally:
     def single(self, value: Any) -> None:
         """Count a number or a truth."""
         self.leaves += 1
-        if value and type(value) in (int, float) and -128 <= value <= 255 and value == int(value):
-            self.pixels += 1
-            self.levels.add(value)
+        if type(value) in (int, float) and -128 <= value <= 255 and value == int(value):
+            self.small((value,))
+
+    def small(self, values: Iterable[Any]) -> None:
+        """Count whole numbers that would fit into bytes; 0 says nothing."""
+        found = [value for value in values if value]
+        self.pixels += len(found)
+        self.levels.update(found)
 
     def over(self) -> Verdict | None:
         """Whether single values, texts or bytes are too many, all together."""
@@ -265,7 +271,9 @@ def _text(text: str, words: frozenset[str], tally: _Tally) -> Verdict | None:
     if sign:
         return Verdict(UNKNOWN, f"a text holds {sign}")
     tally.packed += packed_in(text)
-    tally.written += numbers_in(text)
+    written, small = numbers_in(text)
+    tally.written += written
+    tally.small(small)
     return tally.over()
 
 
@@ -287,17 +295,24 @@ def _array(values: np.ndarray, words: frozenset[str], tally: _Tally) -> Verdict 
     if values.dtype == np.float64 and count in _MATRICES:
         count = len(np.unique(values[values != 0]))     # a covariance is mostly zeros, or twice
     tally.numbers += count
-    if values.dtype.kind == "f" and count >= 64 and abs(
-            float(np.linalg.norm(np.nan_to_num(values.astype(float)))) - 1) < 1e-3:
+    if values.size <= _SHORT and values.min() >= -128 and values.max() <= 255 and (
+            values == np.rint(values)).all():
+        tally.small(values.tolist())
+    if values.dtype.kind == "f" and count >= 64 and _is_unit(values):
         return Verdict(BIOMETRIC, f"a vector of {count} numbers and length 1, as embeddings are")
     if count > LIMITS.numbers_in_one or tally.numbers > LIMITS.numbers_in_all:
         return Verdict(UNKNOWN, f"arrays of {tally.numbers} numbers that nothing explains")
-    return None
+    return tally.over()
+
+
+def _is_unit(values: np.ndarray) -> bool:
+    with np.errstate(over="ignore"):
+        return abs(float(np.linalg.norm(np.nan_to_num(values.astype(float)))) - 1) < 1e-3
 
 
 def _are_bytes(values: np.ndarray) -> bool:
     """Whether wide numbers would all fit into bytes."""
-    if values.size <= 16:
+    if values.size <= _SHORT:
         return False
     if values.dtype.kind == "f":
         return pixels_in(values.reshape(-1, 1)) > 0
@@ -323,7 +338,7 @@ def _sequence(items: Sequence[Any], words: frozenset[str], tally: _Tally) -> Ver
         return None
     if all(isinstance(item, (int, float)) for item in items):
         whole = all(isinstance(item, int) and -(1 << 63) <= item < 1 << 63 for item in items)
-        return _array(np.asarray(items, np.int64 if whole else np.float32), words, tally)
+        return _array(np.asarray(items, np.int64 if whole else np.float64), words, tally)
     if all(isinstance(item, str) for item in items):
         return _texts(items, words, tally)
     if len(items) >= _FEW and words & _BIOMETRIC:

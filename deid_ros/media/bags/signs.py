@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["RULE", "TextRule", "magic", "name_sign", "number_runs", "numbers_in", "packed_in",
+__all__ = ["RULE", "TextRule", "magic", "name_sign", "number_rows", "numbers_in", "packed_in",
            "text_sign"]
 
 # What files begin with, and where: anywhere, since fields stand before them. A word that
@@ -42,6 +42,7 @@ _DENSE = re.compile(r"(?<!\S)\S{400,}")
 _NUMBER = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]{1,3})?")
 _BETWEEN = re.compile(r"[\s,;|\[\]]{1,8}")
 _BYTES = re.compile(r"(?:(?:\\x|%|0x)[0-9a-fA-F]{2}[\s,]{0,2}){64}")
+_ESCAPE = re.compile(r"(?:\\x|%|0x)[0-9a-fA-F]{2}")
 _URI = re.compile(r"data:(?:image|video|audio)/", re.IGNORECASE)
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd]")
 _BREAK = re.compile("[\x00-\x1f\x7f-\x9f\ufffd]")
@@ -101,7 +102,7 @@ def text_sign(text: str) -> str:
             return f"{len(run.group())} characters that look like base64 or hexadecimal"
     if _LINES.search(text):
         return "lines that look like base64"
-    if numbers_in(text) >= RULE.numbers or _BYTES.search(text):
+    if numbers_in(text)[0] >= RULE.numbers or _BYTES.search(text):
         return "a long list of numbers as text"
     if any(len(set(run.group())) >= 12 for run in _DENSE.finditer(text)):
         return "a run of 400 characters or more without a space, as packed data has"
@@ -122,10 +123,13 @@ def name_sign(text: str) -> str:
                                if packed_in(text) > 64 else "")
 
 
-@lru_cache(4096)
 def packed_in(text: str) -> int:
     """Characters of a text that look like pieces of packed data."""
-    count = len(_CONTROL.findall(text))
+    return _packed_in(text) if len(text) < _LEAST else _count_packed(text)
+
+
+def _count_packed(text: str) -> int:
+    count = len(_CONTROL.findall(text)) + 4 * len(_ESCAPE.findall(text))
     for word in _WORD.findall(text):
         if len(_SWITCH.findall(word)) >= RULE.switches * len(word) or (
                 len(word) >= 24 and word.isdigit()):
@@ -134,23 +138,30 @@ def packed_in(text: str) -> int:
                        if len(set(_ODD.findall(token))) >= 3)
 
 
-def numbers_in(text: str) -> int:
-    """Numbers of a text that stand in long rows, with nothing but separators between them."""
-    return sum(length for length in number_runs(text) if length > RULE.row)
+_packed_in = lru_cache(4096)(_count_packed)     # names come again and again
 
 
-def number_runs(text: str) -> Iterator[int]:
-    """How many numbers follow each other, run by run; every character is read once."""
-    length, end = 0, -1
+def numbers_in(text: str) -> tuple[int, list[int]]:
+    """Numbers of a text in long rows, and all that would fit into bytes and stand in a row."""
+    rows = list(number_rows(text))
+    return (sum(len(row) for row in rows if len(row) > RULE.row),
+            [int(word) for row in rows if len(row) > 2 for word in row
+             if word.isdigit() and len(word) <= 3 and int(word) <= 255])
+
+
+def number_rows(text: str) -> Iterator[list[str]]:
+    """Numbers that follow each other, row by row; every character is read once."""
+    row: list[str] = []
+    end = 0
     for number in _NUMBER.finditer(text):
-        between = _BETWEEN.match(text, end) if length else None
-        if between is None or between.end() != number.start():
-            if length:
-                yield length
-            length = 0
-        length, end = length + 1, number.end()
-    if length:
-        yield length
+        between = _BETWEEN.match(text, end) if row else None
+        if row and (between is None or between.end() != number.start()):
+            yield row
+            row = []
+        row.append(number.group())
+        end = number.end()
+    if row:
+        yield row
 
 
 def _is_packed(run: str) -> bool:
