@@ -89,7 +89,7 @@ def test_a_type_is_what_its_definition_says_and_not_its_name(name, field):
     store = get_typestore(Stores.EMPTY)
     store.register(get_types_from_msg(definition, "own_msgs/msg/Thing"))
     rows = [PLAIN[i:i + 40] if "string" in field else GREY[i:i + 12] for i in range(0, 2400, 12)]
-    items = [store.types[name](0.0, 1.0, row) for row in rows]
+    items = [store.types[name](0.0, 1.0, row) for row in rows[:60]]
     raw = bytes(store.serialize_cdr(store.types["own_msgs/msg/Thing"](items), "own_msgs/msg/Thing"))
     assert not judge(raw, connection("own_msgs/msg/Thing", definition), ros1=False).plain
 
@@ -292,7 +292,7 @@ def test_packed_data_in_pieces_is_no_text(way, size):
     assert not judge_values("\n# ".join(split)).plain
     assert not judge_values([{"note": piece} for piece in split[:500]]).plain
     assert not judge_values([[piece, "and"] for piece in split[:500]]).plain
-    assert not judge_values({piece: 1 for piece in split[:500]}).plain
+    assert not judge_values(dict.fromkeys(split[:500], 1)).plain
 
 
 @pytest.mark.parametrize("text", [

@@ -56,7 +56,7 @@ class Limits:
     numbers_in_all: int = 1536
     items: int = 512        # messages in one list
     leaves: int = 8192      # single values, texts among them
-    pixels: int = 1024      # single whole numbers that would fit into bytes, but for 0
+    pixels: int = 512       # single whole numbers that would fit into bytes, but for 0
     levels: int = 32        # different ones of these; fewer are states and counters
     colours: int = 64       # in one list
     colours_in_all: int = 256
