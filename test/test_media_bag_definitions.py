@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from bag_support import OWN_TYPE, QOS, ROS1, Maker, messages, read_bag, write_bag
 from modalities_support import files, texts
-from rosbags.interfaces import MessageDefinition, MessageDefinitionFormat
+from rosbags.interfaces import (
+    Connection,
+    ConnectionExtRosbag2,
+    MessageDefinition,
+    MessageDefinitionFormat,
+)
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
@@ -39,7 +44,8 @@ DEFINITIONS = {
     "names": "".join(f"string a{piece}\n" for piece in pieces(JPEG.hex(), 40)) + "string data\n",
     "constants": "".join(f"string A{i}={piece}\n" for i, piece in enumerate(pieces(PLAIN, 100)))
     + "string data\n",
-    "numbers": "".join(f"# {', '.join(map(str, row))}\n" for row in pieces(JPEG, 40)) + "string data",
+    "numbers": "".join(f"# {', '.join(map(str, row))}\n" for row in pieces(JPEG, 40))
+    + "string data",
     "latin": "# " + JPEG.decode("latin1").replace("\n", " ") + "\nstring data\n"}
 
 
@@ -52,7 +58,13 @@ def canaries(data: bytes, ways: dict[str, str]) -> bool:
 WAYS = {"base64": PLAIN, "hex": JPEG.hex(), "numbers": ", ".join(map(str, JPEG))}
 
 
-def assert_gone(target, topic, ways=WAYS):
+def listed_in(target):
+    """The topics of the manifest, by their names."""
+    return {entry["topic"]: entry
+            for entry in json.loads(beside(target)[1].read_text())["topics"]}
+
+
+def assert_gone(target, ways=WAYS):
     for file in [target] if target.is_file() else sorted(target.iterdir()):
         assert not canaries(file.read_bytes(), ways), file
 
@@ -70,7 +82,7 @@ def test_no_definition_carries_a_picture_out(tmp_path, way, case):
                          message(2, Maker(False).image(9, 1, "bgr8"))]}[case]
     source = mcap(tmp_path / "a.mcap", *records)
     outcome, target = run(source, tmp_path)
-    assert_gone(target, "/s")
+    assert_gone(target)
     assert not outcome.faultless and "what defines it" in " ".join(outcome.warnings)
     assert HELLO in target.read_bytes()
 
@@ -94,10 +106,10 @@ def test_no_definition_of_an_empty_topic_leaves_unseen(tmp_path, kind):
             writer.write(said, 5, HELLO)
             writer.add_connection("/empty", "own_msgs/msg/Note", msgdef=text, rihs01=HASH)
     outcome, target = run(path, tmp_path)
-    assert_gone(target, "/empty")
+    assert_gone(target)
     assert set(read_bag(target)[1]) == {"/s"} and not outcome.faultless
     plans = {plan.topic: plan for plan in Bag(path).survey(TopicWishes(), scratch=tmp_path)}
-    listed = {entry["topic"]: entry for entry in json.loads(beside(target)[1].read_text())["topics"]}
+    listed = listed_in(target)
     for found in (plans["/empty"].action, listed["/empty"]["action"]):
         assert found == "dropped"
     asked = Writing(topics=TopicWishes(drop=frozenset(["/empty"])))
@@ -117,7 +129,7 @@ def test_no_name_of_ros1_carries_a_picture_out(tmp_path, where):
             latching=int.from_bytes(JPEG[40:300], "big") if where == "latching" else 1)
         writer.write(said, 5, b"\x05\0\0\0hello")
     _, target = run(path, tmp_path)
-    assert_gone(target, where, WAYS | {"digits": str(int.from_bytes(JPEG[40:300], "big"))})
+    assert_gone(target, WAYS | {"digits": str(int.from_bytes(JPEG[40:300], "big"))})
 
 
 @pytest.mark.parametrize("where", ["schema", "schema encoding", "message encoding", "topic",
@@ -143,7 +155,7 @@ def test_no_word_around_mcap_messages_carries_a_picture_out(tmp_path, where, fil
         *([message(1, b"\x0a\x02hi")] if filled else []),
         schema(2, STRING), channel(2, 2, b"/s"), message(2, HELLO), profile=put("profile", b"ros2"))
     _, target = run(source, tmp_path)
-    assert_gone(target, where)
+    assert_gone(target)
     assert HELLO in target.read_bytes()
     kept = where in ("profile", "key", "value", "keys", "values")
     assert (b"acme.Note" in target.read_bytes()) == kept
@@ -191,7 +203,7 @@ def test_no_value_of_metadata_yaml_carries_a_picture_out(tmp_path, where, way):
                     "nested": [{"a": piece} for piece in pieces(PLAIN, 50)]}[way]
     (source / "metadata.yaml").write_text(yaml.safe_dump(whole))
     _, target = run(source, tmp_path)
-    assert_gone(target, where)
+    assert_gone(target)
 
 
 def test_definitions_of_all_types_that_ros_defines_are_plain():
@@ -201,12 +213,10 @@ def test_definitions_of_all_types_that_ros_defines_are_plain():
                 text, _ = store.generate_msgdef(name)
             except Exception:       # of a type without fields
                 continue
-            about = Maker(False)    # any object without raw channels will do as owner
             found = MessageDefinition(MessageDefinitionFormat.MSG, text)
-            from rosbags.interfaces import Connection, ConnectionExtRosbag2
             assert not definition_sign(Connection(
                 1, "/robot/topic", name, found, HASH, 0, ConnectionExtRosbag2("cdr", [QOS]),
-                about)), name
+                None)), name
 
 
 def test_channels_of_one_topic_with_different_schemas_stay_apart(tmp_path):
@@ -256,6 +266,6 @@ def test_depth_is_known_by_encoding_and_grey_depth_by_a_word(tmp_path, topic, en
     source = write_bag(tmp_path / "bag", "mcap", [(topic, kind, 3, raw),
                                                   ("/wheel", OWN_TYPE, 4, make.wheel(3))])
     _, target = run(source, tmp_path)
-    listed = {entry["topic"]: entry for entry in json.loads(beside(target)[1].read_text())["topics"]}
+    listed = listed_in(target)
     assert listed[topic]["modality"] == modality
     assert listed[topic]["left_out"] == int(modality != "picture")

@@ -76,9 +76,9 @@ class _Reader:
 class BagImage:
     """An image message of a bag.
 
-    ``stamp_ns`` and ``frame_id`` of its header; ``start``, ``end`` of its ``data`` in ``raw``, ``length``
-    where the number of its bytes stands; the other fields as in the message, ``format`` for a
-    compressed one.
+    ``stamp_ns`` and ``frame_id`` of its header; ``start``, ``end`` of its ``data`` in ``raw``,
+    ``length`` where the number of its bytes stands; the other fields as in the message,
+    ``format`` for a compressed one.
     """
 
     raw: bytes
