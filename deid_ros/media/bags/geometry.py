@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from deid_ros.media.bags.contents import layout
+from deid_ros.media.bags.numbers import measured
 
-__all__ = ["POINTS", "PointRule", "Spots", "cloud_sign", "is_packed_cloud", "measured", "pixels_in",
-           "spots_of", "whole"]
+__all__ = ["POINTS", "PointRule", "Spots", "cloud_sign", "is_packed_cloud", "spots_of"]
 
 _CLOUD, _OLD = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/PointCloud"
 _PLAIN_FIELDS = frozenset(("x", "y", "z", "ring", "time", "t", "timestamp", "layer", "line", "tag",
@@ -32,7 +32,6 @@ class PointRule:
     poses: int = 2048       # in space, in one list; and of points, all lists together
     flat: float = 1e-3      # m: what is thinner along an axis is a plane
     few: int = 8            # fewer are no surface; they are counted value by value
-    levels: int = 32        # different whole numbers; more are pixels, not measurements
 
 
 POINTS = PointRule()
@@ -149,24 +148,3 @@ def _spots(items: Sequence[Any], places: np.ndarray, turn: Any) -> Spots:
         length = np.linalg.norm(turns, axis=1)
         harmless = bool(((np.abs(length - 1) < 0.1) | (length == 0)).all())
     return Spots(places, deep, "", harmless)
-
-
-def measured(values: np.ndarray) -> bool:
-    """Whether numbers can be measurements: finite, no raw bytes taken for floats, no pixels."""
-    size = np.abs(values)
-    sane = (size < 1e7) & ((size == 0) | (size > 1e-30))
-    return bool(sane.all()) and not any(map(whole, values.T))
-
-
-def whole(values: Any) -> bool:
-    """Whether many different whole numbers stand where measurements should: packed bytes."""
-    found = np.asarray(values, float)
-    found = found[np.isfinite(found)]
-    return bool((found == np.rint(found)).all()) and len(np.unique(found)) > POINTS.levels
-
-
-def pixels_in(table: np.ndarray) -> int:
-    """Values in those columns of (N, M) numbers that hold whole numbers as bytes do."""
-    columns = [column[np.isfinite(column)] for column in table.T]
-    return sum(column.size for column in columns
-               if column.size and column.min() >= -128 and column.max() <= 255 and whole(column))

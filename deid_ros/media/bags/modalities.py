@@ -28,9 +28,9 @@ from deid_ros.media.bags.geometry import (
     POINTS,
     cloud_sign,
     is_packed_cloud,
-    pixels_in,
     spots_of,
 )
+from deid_ros.media.bags.numbers import NUMBERS, array_of, is_small, pixels_in, strange_in
 from deid_ros.media.bags.plain import PLAIN
 from deid_ros.media.bags.signs import RULE, magic, numbers_in, packed_in, text_sign
 
@@ -53,11 +53,10 @@ class Limits:
     bytes_in_all: int = 256
     identifiers: int = 1024  # bytes in arrays of 16, as UUIDs are
     numbers_in_one: int = 96
-    numbers_in_all: int = 1536
+    numbers_in_all: int = 1536  # single ones that differ, of JSON and own types, among them
     items: int = 512        # messages in one list
     leaves: int = 8192      # single values, texts among them
     pixels: int = 512       # single whole numbers that would fit into bytes, but for 0
-    levels: int = 32        # different ones of these; fewer are states and counters
     colours: int = 64       # in one list
     colours_in_all: int = 256
 
@@ -106,14 +105,18 @@ class _Tally:
     levels: set[Any] = field(default_factory=set)
     points: int = 0
     colours: int = 0
+    strange: int = 0
+    wide: list[Any] = field(default_factory=list)   # single numbers that fit into no byte
     packed: int = 0         # characters that look like packed data
     written: int = 0        # numbers in texts
 
     def single(self, value: Any) -> None:
         """Count a number or a truth."""
         self.leaves += 1
-        if type(value) in (int, float) and -128 <= value <= 255 and value == int(value):
+        if is_small(value):
             self.small((value,))
+        elif type(value) in (int, float):
+            self.wide.append(value)
 
     def small(self, values: Iterable[Any]) -> None:
         """Count whole numbers that would fit into bytes; 0 says nothing."""
@@ -121,15 +124,26 @@ class _Tally:
         self.pixels += len(found)
         self.levels.update(found)
 
+    def singles(self) -> Verdict | None:
+        """Whether the single numbers, taken together, are raw bytes."""
+        self.numbers += len(set(self.wide))
+        for kind in (int, float):
+            self.strange += strange_in(array_of([v for v in self.wide if type(v) is kind]))
+        return self.over()
+
     def over(self) -> Verdict | None:
         """Whether single values, texts or bytes are too many, all together."""
         if self.leaves > LIMITS.leaves:
             return Verdict(UNKNOWN, f"more than {LIMITS.leaves} single values")
-        if self.pixels > LIMITS.pixels and len(self.levels) > LIMITS.levels:
+        if self.pixels > LIMITS.pixels and len(self.levels) > NUMBERS.levels:
             return Verdict(UNKNOWN, f"more than {LIMITS.pixels} single numbers that would fit into "
                                     "bytes")
+        if self.numbers > LIMITS.numbers_in_all:
+            return Verdict(UNKNOWN, f"{self.numbers} numbers that nothing explains")
         if self.bytes > LIMITS.bytes_in_all:
             return Verdict(UNKNOWN, f"{self.bytes} bytes that nothing explains")
+        if self.strange > NUMBERS.strange:
+            return Verdict(UNKNOWN, f"{self.strange} numbers of sizes that raw bytes have")
         if self.packed > RULE.packed or self.written > RULE.numbers:
             return Verdict(UNKNOWN, "texts that together look like packed data")
         return None
@@ -164,7 +178,8 @@ def _decoded(data: bytes, connection: Any, words: frozenset[str], *, ros1: bool)
 
 def judge_values(values: Any, words: frozenset[str] = frozenset()) -> Verdict:
     """What decoded values are: objects of rosbags, dictionaries, lists, arrays, texts."""
-    return _look(values, words, _Tally()) or _PLAIN
+    tally = _Tally()
+    return _look(values, words, tally) or tally.singles() or _PLAIN
 
 
 def _found(kind: str) -> Verdict:
@@ -295,18 +310,19 @@ def _array(values: np.ndarray, words: frozenset[str], tally: _Tally) -> Verdict 
     if values.dtype == np.float64 and count in _MATRICES:
         count = len(np.unique(values[values != 0]))     # a covariance is mostly zeros, or twice
     tally.numbers += count
+    tally.strange += strange_in(values)
     if values.size <= _SHORT and values.min() >= -128 and values.max() <= 255 and (
             values == np.rint(values)).all():
         tally.small(values.tolist())
     if values.dtype.kind == "f" and count >= 64 and _is_unit(values):
         return Verdict(BIOMETRIC, f"a vector of {count} numbers and length 1, as embeddings are")
-    if count > LIMITS.numbers_in_one or tally.numbers > LIMITS.numbers_in_all:
-        return Verdict(UNKNOWN, f"arrays of {tally.numbers} numbers that nothing explains")
+    if count > LIMITS.numbers_in_one:
+        return Verdict(UNKNOWN, f"an array of {count} numbers that nothing explains")
     return tally.over()
 
 
 def _is_unit(values: np.ndarray) -> bool:
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return abs(float(np.linalg.norm(np.nan_to_num(values.astype(float)))) - 1) < 1e-3
 
 
@@ -391,12 +407,16 @@ def _points(items: Sequence[Any], tally: _Tally) -> tuple[Verdict | None, bool]:
         return Verdict(GEOMETRY, f"lists of {tally.points} points in space can show a face"), False
     if not spots.harmless:
         tally.bytes += pixels_in(spots.places)
+        tally.strange += strange_in(spots.places.ravel())
     return tally.over(), spots.harmless
 
 
 def _table(items: Sequence[Any], shape: Layout, tally: _Tally) -> Verdict | None:
     """A list of messages of nothing but single numbers."""
-    table = np.array([shape.values(item) for item in items], float)
+    rows = [shape.values(item) for item in items]
+    table = np.array(rows, float)
     tally.leaves += table.size
     tally.bytes += pixels_in(table)
+    tally.numbers += len(np.unique(table))
+    tally.strange += sum(max(strange_in(array_of(column)) - 1, 0) for column in zip(*rows))
     return tally.over()

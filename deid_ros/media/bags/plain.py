@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from deid_ros.media.bags.contents import layout
-from deid_ros.media.bags.geometry import whole
+from deid_ros.media.bags.numbers import NUMBERS, strange_in, whole
 from deid_ros.media.bags.signs import magic
 
 __all__ = ["PLAIN"]
@@ -48,7 +48,8 @@ def _is_row(value: Any) -> bool:
 
 def _is_measured(values: Any) -> bool:
     """Whether numbers can be measurements: no packed bytes, no file."""
-    return not whole(values) and not _holds_file(values)
+    return not whole(values) and not _holds_file(values) and strange_in(
+        np.asarray(values)) <= NUMBERS.strange
 
 
 def _holds_file(values: Any) -> bool:

@@ -129,6 +129,8 @@ def packed_in(text: str) -> int:
 
 
 def _count_packed(text: str) -> int:
+    if len(text) < 8:
+        return len(text) if len(_SWITCH.findall(text)) >= 2 else 0
     count = len(_CONTROL.findall(text)) + 4 * len(_ESCAPE.findall(text))
     for word in _WORD.findall(text):
         if len(_SWITCH.findall(word)) >= RULE.switches * len(word) or (
