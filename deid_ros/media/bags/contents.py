@@ -108,8 +108,7 @@ def contents(data: bytes, connection: Any, *, ros1: bool) -> Any:
 @cache
 def _stores(kind: str, form: Any, text: str, ros1: bool) -> list[Any]:
     """Where a type is looked up: the bag's own definition, else what ROS defines."""
-    known = ([Stores.ROS1_NOETIC] if ros1 else [Stores.LATEST, Stores.ROS2_HUMBLE])
-    standard = [get_typestore(name) for name in known]
+    standard = _standard()[2:] if ros1 else _standard()[:2]
     if not text or form is MessageDefinitionFormat.NONE:
         return [store for store in standard if kind in store.fielddefs]
     try:
@@ -147,7 +146,6 @@ class Layout:
 
 
 _LAYOUTS: dict[type, Layout] = {}
-_STANDARD = (Stores.LATEST, Stores.ROS2_HUMBLE, Stores.ROS1_NOETIC)
 
 
 def layout(kind: type) -> Layout | None:
@@ -155,9 +153,14 @@ def layout(kind: type) -> Layout | None:
     return _LAYOUTS.get(kind)
 
 
+@cache
+def _standard() -> tuple[Any, ...]:
+    return tuple(map(get_typestore, (Stores.LATEST, Stores.ROS2_HUMBLE, Stores.ROS1_NOETIC)))
+
+
 def is_standard(name: str) -> bool:
     """Whether ROS defines a type of this name."""
-    return any(name in get_typestore(store).fielddefs for store in _STANDARD)
+    return any(name in store.fielddefs for store in _standard())
 
 
 def _lay_out(store: Any, name: str) -> Layout:
@@ -167,7 +170,7 @@ def _lay_out(store: Any, name: str) -> Layout:
         look, paths = [], []
         fields = store.fielddefs[name][1]
         common = any(standard.fielddefs.get(name, ((), None))[1] == fields
-                     for standard in map(get_typestore, _STANDARD))
+                     for standard in _standard())
         for other in _names(fields):
             common &= _lay_out(store, other).common
         for field, (kind, about) in fields:
