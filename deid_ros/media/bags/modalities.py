@@ -107,6 +107,7 @@ class _Tally:
     colours: int = 0
     strange: int = 0
     wide: list[Any] = field(default_factory=list)   # single numbers that fit into no byte
+    texts: set[str] = field(default_factory=set)
     packed: int = 0         # characters that look like packed data
     written: int = 0        # numbers in texts
 
@@ -285,10 +286,12 @@ def _text(text: str, words: frozenset[str], tally: _Tally) -> Verdict | None:
     sign = text_sign(text)
     if sign:
         return Verdict(UNKNOWN, f"a text holds {sign}")
-    tally.packed += packed_in(text)
-    written, small = numbers_in(text)
-    tally.written += written
-    tally.small(small)
+    if text not in tally.texts:     # states say the same again and again
+        tally.texts.add(text)
+        written, small = numbers_in(text)
+        tally.packed += packed_in(text)
+        tally.written += written
+        tally.small(small)
     return tally.over()
 
 
