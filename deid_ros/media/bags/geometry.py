@@ -54,8 +54,8 @@ def cloud_sign(value: Any) -> str:
     if kind == _OLD and len(value.points) and any(len(c.values) for c in value.channels):
         names = ", ".join(c.name for c in value.channels)[:60]
         return f"points with the channels {names} show a surface"
-    fields = value.__dataclass_fields__
-    if "data" in fields and any(name.lower() in _PACKED for name in fields) and len(value.data):
+    if hasattr(value, "data") and any(
+            name.lower() in _PACKED for name in value.__dataclass_fields__) and len(value.data):
         return f"{kind} holds packed points"
     return ""
 

@@ -30,9 +30,9 @@ from deid_ros.media.bags.geometry import (
     is_packed_cloud,
     spots_of,
 )
-from deid_ros.media.bags.numbers import NUMBERS, array_of, is_small, pixels_in, strange_in
+from deid_ros.media.bags.numbers import NUMBERS, array_of, is_small, pixels_in, small_in, strange_in
 from deid_ros.media.bags.plain import PLAIN
-from deid_ros.media.bags.signs import RULE, magic, numbers_in, packed_in, text_sign
+from deid_ros.media.bags.signs import RULE, look_at, magic, packed_in, text_sign
 
 __all__ = ["BIOMETRIC", "GEOMETRY", "PICTURE", "PLAIN_DATA", "SOUND", "UNKNOWN", "Verdict",
            "judge", "judge_values"]
@@ -89,6 +89,7 @@ _PICTURES = frozenset(("image", "images", "video", "jpeg", "jpg", "png", "h264",
 _SPOKEN = _BIOMETRIC | _SOUND | _PICTURES
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _FEW = 5        # numbers that are no shape of a face
+_ALPHABET = 40  # different characters; names and numbers of parts have fewer
 _SHORT = 16     # numbers whose range says nothing
 _MATRICES = (9, 12, 36)     # numbers of covariances and projections
 
@@ -107,7 +108,8 @@ class _Tally:
     colours: int = 0
     strange: int = 0
     wide: list[Any] = field(default_factory=list)   # single numbers that fit into no byte
-    texts: set[str] = field(default_factory=set)
+    arrays: list[np.ndarray] = field(default_factory=list)
+    texts: dict[str, None] = field(default_factory=dict)    # each once, in their order
     packed: int = 0         # characters that look like packed data
     written: int = 0        # numbers in texts
 
@@ -125,11 +127,24 @@ class _Tally:
         self.pixels += len(found)
         self.levels.update(found)
 
-    def singles(self) -> Verdict | None:
-        """Whether the single numbers, taken together, are raw bytes."""
-        self.numbers += len(set(self.wide))
-        for kind in (int, float):
-            self.strange += strange_in(array_of([v for v in self.wide if type(v) is kind]))
+    def last(self) -> Verdict | None:
+        """Whether what lies apart is packed data, pixels or raw bytes, taken together."""
+        if len(self.texts) > LIMITS.bytes_in_one:
+            joined = "".join(text for text in self.texts if len(text) < 8)
+            if len(set(joined)) >= _ALPHABET:
+                self.packed += packed_in(joined)
+        if sum(values.size for values in self.arrays) + len(self.wide) > LIMITS.numbers_in_one:
+            self.numbers += len(set(self.wide)) + sum(map(_weight, self.arrays))
+            for kind in (int, float):
+                self.arrays.append(array_of([v for v in self.wide if type(v) is kind]))
+            for kind in "iuf":
+                for size in (2, 4, 8):
+                    alike = [values for values in self.arrays if values.dtype.kind == kind
+                             and values.itemsize == size]
+                    if alike:
+                        flat = np.concatenate(alike)
+                        self.strange += strange_in(flat)
+                        self.small(small_in(flat).tolist())
         return self.over()
 
     def over(self) -> Verdict | None:
@@ -148,6 +163,13 @@ class _Tally:
         if self.packed > RULE.packed or self.written > RULE.numbers:
             return Verdict(UNKNOWN, "texts that together look like packed data")
         return None
+
+
+def _weight(values: np.ndarray) -> int:
+    """Numbers of an array; those of a matrix that say something: 0 and twins do not."""
+    if values.dtype == np.float64 and values.size in _MATRICES:
+        return len(np.unique(values[values != 0]))
+    return values.size
 
 
 def judge(data: bytes, connection: Any, *, ros1: bool) -> Verdict:
@@ -180,7 +202,7 @@ def _decoded(data: bytes, connection: Any, words: frozenset[str], *, ros1: bool)
 def judge_values(values: Any, words: frozenset[str] = frozenset()) -> Verdict:
     """What decoded values are: objects of rosbags, dictionaries, lists, arrays, texts."""
     tally = _Tally()
-    return _look(values, words, tally) or tally.singles() or _PLAIN
+    return _look(values, words, tally) or tally.last() or _PLAIN
 
 
 def _found(kind: str) -> Verdict:
@@ -262,8 +284,9 @@ def _message(value: Any, words: frozenset[str], tally: _Tally) -> Verdict | None
 
 
 def _shape(value: Any) -> Layout:
-    names = tuple(name for name in value.__dataclass_fields__ if name != "__msgtype__")
-    return layout(type(value)) or Layout(names, 0, lambda _: (), (), False)
+    return layout(type(value)) or Layout(tuple(
+        name for name in value.__dataclass_fields__ if name != "__msgtype__"), 0, lambda _: (), (),
+        False)
 
 
 def _proven(value: Any, shape: Layout) -> tuple[str, ...]:
@@ -283,15 +306,14 @@ def _text(text: str, words: frozenset[str], tally: _Tally) -> Verdict | None:
             return _look(read_json(text), words, tally)
         except (ValueError, RecursionError):
             pass
-    sign = text_sign(text)
-    if sign:
-        return Verdict(UNKNOWN, f"a text holds {sign}")
+    look = look_at(text)
+    if look.sign:
+        return Verdict(UNKNOWN, f"a text holds {look.sign}")
     if text not in tally.texts:     # states say the same again and again
-        tally.texts.add(text)
-        written, small = numbers_in(text)
-        tally.packed += packed_in(text)
-        tally.written += written
-        tally.small(small)
+        tally.texts[text] = None
+        tally.packed += look.packed
+        tally.written += look.written
+        tally.small(look.small)
     return tally.over()
 
 
@@ -310,18 +332,12 @@ def _array(values: np.ndarray, words: frozenset[str], tally: _Tally) -> Verdict 
         return Verdict(PICTURE, f"{count} bytes called '{min(words & _PICTURES)}'")
     if values.itemsize == 1 or values.dtype.kind == "b" or _are_bytes(values):
         return _bytes(values.astype(np.uint8), tally)
-    if values.dtype == np.float64 and count in _MATRICES:
-        count = len(np.unique(values[values != 0]))     # a covariance is mostly zeros, or twice
-    tally.numbers += count
-    tally.strange += strange_in(values)
-    if values.size <= _SHORT and values.min() >= -128 and values.max() <= 255 and (
-            values == np.rint(values)).all():
-        tally.small(values.tolist())
     if values.dtype.kind == "f" and count >= 64 and _is_unit(values):
         return Verdict(BIOMETRIC, f"a vector of {count} numbers and length 1, as embeddings are")
     if count > LIMITS.numbers_in_one:
         return Verdict(UNKNOWN, f"an array of {count} numbers that nothing explains")
-    return tally.over()
+    tally.arrays.append(values)
+    return None
 
 
 def _is_unit(values: np.ndarray) -> bool:

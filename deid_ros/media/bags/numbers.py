@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["NUMBERS", "NumberRule", "array_of", "is_small", "measured", "pixels_in", "strange_in",
-           "whole"]
+__all__ = ["NUMBERS", "NumberRule", "array_of", "is_small", "measured", "pixels_in", "small_in",
+           "strange_in", "whole"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,12 @@ def whole(values: Any) -> bool:
     found = np.asarray(values, float)
     found = found[np.isfinite(found)]
     return bool((found == np.rint(found)).all()) and len(np.unique(found)) > NUMBERS.levels
+
+
+def small_in(values: np.ndarray) -> np.ndarray:
+    """Those of (N,) numbers that are whole and would fit into a byte."""
+    near = values[(values >= -128) & (values <= 255)]
+    return near[near == np.rint(near)]
 
 
 def pixels_in(table: np.ndarray) -> int:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["RULE", "TextRule", "magic", "name_sign", "number_rows", "numbers_in", "packed_in",
-           "text_sign"]
+__all__ = ["RULE", "TextLook", "TextRule", "look_at", "magic", "name_sign", "number_rows",
+           "packed_in", "text_sign"]
 
 # What files begin with, and where: anywhere, since fields stand before them. A word that
 # is found quickly, where it stands in the pattern, and the pattern.
@@ -93,6 +93,10 @@ def text_sign(text: str) -> str:
     Found are data URIs, base64 (also in lines and pieces), hexadecimal, lists of numbers,
     other dense encodings, and bytes that were taken for characters.
     """
+    return look_at(text).sign
+
+
+def _sign(text: str, packed: int, written: int) -> str:
     if _URI.search(text):
         return "a data URI of a picture, video or sound"
     if len(text) < _LEAST:
@@ -102,15 +106,13 @@ def text_sign(text: str) -> str:
             return f"{len(run.group())} characters that look like base64 or hexadecimal"
     if _LINES.search(text):
         return "lines that look like base64"
-    if numbers_in(text)[0] >= RULE.numbers or _BYTES.search(text):
+    if written >= RULE.numbers or _BYTES.search(text):
         return "a long list of numbers as text"
     if any(len(set(run.group())) >= 12 for run in _DENSE.finditer(text)):
         return "a run of 400 characters or more without a space, as packed data has"
     if len(_CONTROL.findall(text)) > max(len(text) // 20, 8):
         return "a text of unprintable characters"
-    if packed_in(text) > RULE.packed:
-        return "many words that look like base64 or hexadecimal"
-    return ""
+    return "many words that look like base64 or hexadecimal" if packed > RULE.packed else ""
 
 
 def name_sign(text: str) -> str:
@@ -119,16 +121,42 @@ def name_sign(text: str) -> str:
         return f"a name of {len(text)} characters"
     if _BREAK.search(text):
         return "a name with unprintable characters"
-    return text_sign(text) or ("a name that looks like base64 or hexadecimal"
-                               if packed_in(text) > 64 else "")
+    look = look_at(text)
+    return look.sign or ("a name that looks like base64 or hexadecimal" if look.packed > 64 else "")
+
+
+@dataclass(frozen=True, slots=True)
+class TextLook:
+    """What a text holds: why it is none, else what counts over a message.
+
+    ``packed`` characters that look like pieces of packed data; ``written`` numbers in long
+    rows; ``small`` those in rows that would fit into bytes.
+    """
+
+    sign: str
+    packed: int
+    written: int
+    small: tuple[int, ...]
+
+
+def look_at(text: str) -> TextLook:
+    """What a text holds."""
+    return _known_look(text) if len(text) < _LEAST else _look_at(text)
+
+
+def _look_at(text: str) -> TextLook:
+    rows = list(number_rows(text))
+    small = tuple(int(word) for row in rows if len(row) > 2 for word in row
+                  if word.isdigit() and len(word) <= 3 and int(word) <= 255)
+    packed, written = packed_in(text), _written(rows)
+    return TextLook(_sign(text, packed, written), packed, written, small)
+
+
+_known_look = lru_cache(4096)(_look_at)     # names and states come again and again
 
 
 def packed_in(text: str) -> int:
     """Characters of a text that look like pieces of packed data."""
-    return _packed_in(text) if len(text) < _LEAST else _count_packed(text)
-
-
-def _count_packed(text: str) -> int:
     if len(text) < 8:
         return len(text) if len(_SWITCH.findall(text)) >= 2 else 0
     count = len(_CONTROL.findall(text)) + 4 * len(_ESCAPE.findall(text))
@@ -140,15 +168,8 @@ def _count_packed(text: str) -> int:
                        if len(set(_ODD.findall(token))) >= 3)
 
 
-_packed_in = lru_cache(4096)(_count_packed)     # names come again and again
-
-
-def numbers_in(text: str) -> tuple[int, list[int]]:
-    """Numbers of a text in long rows, and all that would fit into bytes and stand in a row."""
-    rows = list(number_rows(text))
-    return (sum(len(row) for row in rows if len(row) > RULE.row),
-            [int(word) for row in rows if len(row) > 2 for word in row
-             if word.isdigit() and len(word) <= 3 and int(word) <= 255])
+def _written(rows: list[list[str]]) -> int:
+    return sum(len(row) for row in rows if len(row) > RULE.row)
 
 
 def number_rows(text: str) -> Iterator[list[str]]:
