@@ -81,12 +81,21 @@ def test_no_number_of_json_is_longer_than_a_number(digits):
 
 # Structure, not names
 
+RULE = "=" * 80 + "\n"
+
+
+def store_of(text):
+    """Where a definition of own_msgs/Thing is looked up."""
+    store = get_typestore(Stores.EMPTY)
+    store.register(get_types_from_msg(text, "own_msgs/msg/Thing"))
+    return store
+
+
 def listed(entry, rows, name="own_msgs/msg/Entry"):
     """A message of one list, whose entries are laid out as ``entry`` says."""
     short = name.replace("/msg/", "/")
-    text = f"{short}[] items\n" + "=" * 80 + f"\nMSG: {short}\n{entry}"
-    store = get_typestore(Stores.EMPTY)
-    store.register(get_types_from_msg(text, "own_msgs/msg/Thing"))
+    text = f"{short}[] items\n{RULE}MSG: {short}\n{entry}"
+    store = store_of(text)
     made = store.types["own_msgs/msg/Thing"]([store.types[name](*row) for row in rows])
     raw = bytes(store.serialize_cdr(made, "own_msgs/msg/Thing"))
     return judge(raw, connection("own_msgs/msg/Thing", text), ros1=False)
@@ -111,6 +120,15 @@ def test_bare_entries_are_counted_and_compared():
     wide = "".join(f"float32 v{i}\n" for i in range(24))
     assert not listed(wide, RNG(0).normal(size=(500, 24)).tolist()).plain
     assert listed(wide, RNG(0).normal(size=(60, 24)).tolist()).plain
+    # Lists of few entries add up.
+    few = "Few[] f\n" + RULE + "MSG: own_msgs/Few\nstd_msgs/UInt8[] v\n" + RULE + (
+        "MSG: std_msgs/UInt8\nuint8 data")
+    store = store_of(few)
+    made = store.types["own_msgs/msg/Thing"]([store.types["own_msgs/msg/Few"](
+        [store.types["std_msgs/msg/UInt8"](int(value)) for value in row])
+        for row in GREY[:2800].reshape(-1, 7)])
+    raw = bytes(store.serialize_cdr(made, "own_msgs/msg/Thing"))
+    assert not judge(raw, connection("own_msgs/msg/Thing", few), ros1=False).plain
     # Single numbers of a long definition are no way out either.
     wide = "".join(f"uint8 v{i}\n" for i in range(1600))
     assert not verdict_of(wide, {f"v{i}": int(v) for i, v in enumerate(GREY[:1600])}).plain
@@ -141,19 +159,23 @@ def _pose(x, y, z, turn=(0.0, 0.0, 0.6, 0.8)):
                 make("geometry_msgs/msg/Quaternion", *turn))
 
 
-def _path(count, high=0.0, frame="map", turn=(0.0, 0.0, 0.6, 0.8), grid=False):
+def _head(frame):
+    return make("std_msgs/msg/Header", make("builtin_interfaces/msg/Time", 3, 4), frame)
+
+
+def _path(count, high=0.0, frames="", turn=(0.0, 0.0, 0.6, 0.8), grid=False):
     rng = RNG(count)
-    header = make("std_msgs/msg/Header", make("builtin_interfaces/msg/Time", 3, 4), frame)
     places = rng.integers(0, 255, (count, 3)).astype(float) if grid else rng.normal(size=(count, 3))
-    return make("nav_msgs/msg/Path", header, [
-        make("geometry_msgs/msg/PoseStamped", header, _pose(x, y, high * z, turn))
-        for x, y, z in places])
+    return make("nav_msgs/msg/Path", _head("map"), [
+        make("geometry_msgs/msg/PoseStamped", _head(frames[30 * i:30 * i + 30] or "map"),
+             _pose(x, y, high * z, turn))
+        for i, (x, y, z) in enumerate(places)])
 
 
 @pytest.mark.parametrize("count, options, kept", [
     (910, {}, True), (911, {}, True), (2000, {}, True), (12_000, {}, True),
     (2000, {"high": 1.0}, True), (3000, {"high": 1.0}, False),
-    (1500, {"frame": PLAIN[:40]}, False), (1500, {"turn": (3.0, 40.0, 7.0, 1.0)}, False),
+    (1500, {"frames": PLAIN}, False), (1500, {"turn": (3.0, 40.0, 7.0, 1.0)}, False),
     (2000, {"grid": True}, False)])
 def test_a_long_path_stays_and_a_picture_as_path_goes(count, options, kept):
     assert plain("nav_msgs/msg/Path", _path(count, **options)) == kept

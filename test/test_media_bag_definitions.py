@@ -19,7 +19,16 @@ from rosbags.interfaces import (
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
-from test_media_bag_structure import HELLO, STRING, channel, mcap, message, schema, word
+from test_media_bag_structure import (
+    HELLO,
+    STRING,
+    channel,
+    mcap,
+    message,
+    record,
+    schema,
+    word,
+)
 from test_media_bags import IMAGES, run
 
 from deid_ros.media import TopicWishes, Writing, beside
@@ -65,7 +74,8 @@ def listed_in(target):
 
 
 def assert_gone(target, ways=WAYS):
-    for file in [target] if target.is_file() else sorted(target.iterdir()):
+    files = [target] if target.is_file() else sorted(target.iterdir())
+    for file in [*files, *beside(target)]:
         assert not canaries(file.read_bytes(), ways), file
 
 
@@ -159,6 +169,21 @@ def test_no_word_around_mcap_messages_carries_a_picture_out(tmp_path, where, fil
     assert HELLO in target.read_bytes()
     kept = where in ("profile", "key", "value", "keys", "values")
     assert (b"acme.Note" in target.read_bytes()) == kept
+
+
+@pytest.mark.parametrize("encoding", [PLAIN, JPEG.hex(), "a b " * 200])
+def test_no_reason_quotes_what_it_dropped(tmp_path, encoding):
+    make, kind = Maker(False), IMAGES[0]
+    raw = make.bytes_of(make.make(kind, make.header(3), 72, 96, encoding, 0, 96,
+                                  np.zeros(72 * 96, np.uint8)), kind)
+    attached = record(9, struct.pack("<QQ", 1, 1) + word(encoding.encode()) + word(b"image/jpeg")
+                      + struct.pack("<Q", 3) + b"abc" + bytes(4))
+    source = mcap(tmp_path / "a.mcap", schema(1, IMAGES[0].encode()), channel(1, 1, b"/cam"),
+                  message(1, raw), schema(2, STRING), channel(2, 2, b"/s"), message(2, HELLO),
+                  attached)
+    _, target = run(source, tmp_path)
+    for file in (target, *beside(target)):
+        assert encoding.encode()[:40] not in file.read_bytes()
 
 
 @pytest.mark.parametrize("field", ["frame", "format"])

@@ -304,11 +304,12 @@ def _json_canary(data: bytes, rng: np.random.Generator) -> Any:
     numbers = list(data)
     width = int(rng.integers(1, 60))
     rows = [numbers[i:i + width] for i in range(0, len(numbers), width)]
+    pieces, whole = _pieces(data, None, rng), data[:len(data) // 4 * 4]
     ways = [numbers, rows, [{"v": row} for row in rows], {str(i): v for i, v in enumerate(numbers)},
             {f"r{i}": {f"c{k}": v for k, v in enumerate(row)} for i, row in enumerate(rows)},
-            _text(data, None, rng), _pieces(data, None, rng), dict.fromkeys(_pieces(data, None, rng)),
-            [[piece] for piece in _pieces(data, None, rng)], np.frombuffer(data[:len(data) // 4 * 4], "<f4").tolist(),
-            [{"x": v} for v in np.frombuffer(data[:len(data) // 4 * 4], "<i4").tolist()]]
+            _text(data, None, rng), pieces, dict.fromkeys(pieces), [[piece] for piece in pieces],
+            np.frombuffer(whole, "<f4").tolist(),
+            [{"x": v} for v in np.frombuffer(whole, "<i4").tolist()]]
     return ways[int(rng.integers(len(ways)))]
 
 

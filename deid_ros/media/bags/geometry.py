@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from deid_ros.media.bags.contents import layout
+from deid_ros.media.bags.contents import Layout, layout
 from deid_ros.media.bags.numbers import measured
 
 __all__ = ["POINTS", "PointRule", "Spots", "cloud_sign", "is_packed_cloud", "spots_of"]
@@ -120,7 +120,9 @@ _WAYS: tuple[tuple[Callable[[Any], Any], Callable[[Any], Any] | None], ...] = (
 
 def spots_of(items: Sequence[Any]) -> Spots | None:
     """Points in a list of messages; None for a few, and for what are none."""
-    if len(items) < POINTS.few:
+    shape = layout(type(items[0]))
+    bare = shape is not None and not shape.look
+    if len(items) < (2 if bare else POINTS.few):
         return None
     for place, turn in _WAYS:
         try:
@@ -128,11 +130,12 @@ def spots_of(items: Sequence[Any]) -> Spots | None:
             places = np.array([(p.x, p.y, getattr(p, "z", 0.0)) for p in found], float)
         except (AttributeError, TypeError, ValueError):
             continue
-        return _spots(items, places, turn)
+        return _spots(items, places, turn, shape)
     return None
 
 
-def _spots(items: Sequence[Any], places: np.ndarray, turn: Any) -> Spots:
+def _spots(items: Sequence[Any], places: np.ndarray, turn: Any,
+           shape: Layout | None) -> Spots:
     count = len(items)
     finite = places[np.isfinite(places).all(axis=1)]
     deep = len(finite) if len(finite) and (np.ptp(finite, axis=0) > POINTS.flat).all() else 0
@@ -140,7 +143,6 @@ def _spots(items: Sequence[Any], places: np.ndarray, turn: Any) -> Spots:
     if deep > most:
         return Spots(places, deep, f"a list of {count} points in space can show a face; {most} are "
                                    "the most that are copied", False)
-    shape = layout(type(items[0]))
     harmless = (shape is not None and shape.common and measured(places)
                 and items[0].__msgtype__.startswith("geometry_msgs/"))
     if harmless and turn:

@@ -268,7 +268,7 @@ def _message(value: Any, words: frozenset[str], tally: _Tally) -> Verdict | None
     skipped = _proven(value, shape) if kind in PLAIN else ()
     if is_packed_cloud(value):
         skipped = ("data",)
-    if shape.common:
+    if shape.common and shape.look:
         tally.leaves += shape.leaves
     else:
         for number in shape.values(value):

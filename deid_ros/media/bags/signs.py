@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 __all__ = ["RULE", "TextLook", "TextRule", "look_at", "magic", "name_sign", "number_rows",
-           "packed_in", "text_sign"]
+           "packed_in", "quoted", "shown", "text_sign"]
 
 # What files begin with, and where: anywhere, since fields stand before them. A word that
 # is found quickly, where it stands in the pattern, and the pattern.
@@ -48,6 +48,7 @@ _CONTROL = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f-\x9f\ufffd]")
 _BREAK = re.compile("[\x00-\x1f\x7f-\x9f\ufffd]")
 _WORD = re.compile(r"[A-Za-z0-9]{8,}")
 _SWITCH = re.compile("[a-z](?=[A-Z0-9])|[A-Z](?=[0-9])|[0-9](?=[A-Za-z])")
+_LONG = re.compile(r"\S{64,}")
 _TOKEN = re.compile(r"\S{8,}")
 _ODD = re.compile(r"[!#$%&*?@^`~]")
 
@@ -123,6 +124,16 @@ def name_sign(text: str) -> str:
         return "a name with unprintable characters"
     look = look_at(text)
     return look.sign or ("a name that looks like base64 or hexadecimal" if look.packed > 64 else "")
+
+
+def shown(name: str) -> str:
+    """A name as the manifest may show it: one that is none is cut short."""
+    return f"{name[:16]!r}... ({name_sign(name)})" if name_sign(name) else name
+
+
+def quoted(reason: str) -> str:
+    """A sentence as the manifest may show it: long words in it are data, and are cut short."""
+    return _LONG.sub(lambda word: word.group()[:16] + "...", reason)[:300]
 
 
 @dataclass(frozen=True, slots=True)

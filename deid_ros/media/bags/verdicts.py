@@ -12,7 +12,7 @@ from deid_ros.media.bags.contents import type_of
 from deid_ros.media.bags.definitions import definition_sign
 from deid_ros.media.bags.fields import COMPRESSED, RAW, BagImage, image_in
 from deid_ros.media.bags.modalities import GEOMETRY, PICTURE, PLAIN_DATA, UNKNOWN, judge
-from deid_ros.media.bags.signs import name_sign
+from deid_ros.media.bags.signs import name_sign, quoted
 from deid_ros.media.topics import COPY, DROP, PROCESS, TopicPlan, TopicWishes
 from deid_ros.messages import size_of
 from deid_ros.messages.raw import checked
@@ -108,9 +108,10 @@ class Verdicts:
     def _image(self, topic: _Topic, connection: Any, data: bytes) -> Decision:
         try:
             image = image_in(data, type_of(connection), ros1=self.is_ros1(connection))
-            sign = name_sign(image.frame_id) or name_sign(image.format or "")
+            sign = next(filter(None, map(name_sign, (
+                image.frame_id, image.format or "", image.encoding))), "")
             if sign:
-                return self._no(topic, PICTURE, f"its frame or format is {sign}")
+                return self._no(topic, PICTURE, f"its frame, format or encoding is {sign}")
             if _is_depth(connection.topic, image):
                 return self._no(topic, GEOMETRY, f"{image.encoding} is depth or disparity, which "
                                                  "shows faces in space")
@@ -136,13 +137,14 @@ class Verdicts:
         topic = self._topics[connection.topic, connection.msgtype]
         topic.seen += 1
         topic.dropped += 1
-        topic.reasons[reason] += 1
+        topic.reasons[quoted(reason)] += 1
 
     def is_ros1(self, connection: Any) -> bool:
         """Whether its messages are serialised as ROS 1 does."""
         return self._ros1 or getattr(connection.ext, "serialization_format", "") == "ros1"
 
     def _no(self, topic: _Topic, modality: str, reason: str) -> Decision:
+        reason = quoted(reason)
         topic.modalities[modality] += 1
         if len(topic.reasons) < 64 or reason in topic.reasons:
             topic.reasons[reason] += 1
