@@ -113,7 +113,8 @@ class Sender:
                 "17.3", "A1-33b", "GMSL2 link up", "3h12m", "rev 2.1.0-rc3", "00:1B:44:11:3A:B7")
         return self.of("diagnostic_msgs/DiagnosticArray", status=[
             self.of("diagnostic_msgs/DiagnosticStatus", level=int(self.rng.integers(0, 3)),
-                    name=f"drivers: motor {i}", message="Running at 3 of 4 kHz", hardware_id=f"SN-{2211 + i}", values=[
+                    name=f"drivers: motor {i}", message="Running at 3 of 4 kHz",
+                    hardware_id=f"SN-{2211 + i}", values=[
                         self.of("diagnostic_msgs/KeyValue", key=f"Cell {k} temperature",
                                 value=str(self.rng.choice(said))) for k in range(values)])
             for i in range(parts)])
@@ -236,7 +237,8 @@ NAMES = (
         "MagneticField", "MultiDOFJointState", "NavSatFix", "Range", "RegionOfInterest",
         "RelativeHumidity", "Temperature", "TimeReference")),
     "nav_msgs/GridCells", "nav_msgs/MapMetaData", "rosgraph_msgs/Clock",
-    "shape_msgs/SolidPrimitive", "shape_msgs/Plane", "trajectory_msgs/MultiDOFJointTrajectory", "visualization_msgs/MenuEntry",
+    "shape_msgs/SolidPrimitive", "shape_msgs/Plane",
+    "trajectory_msgs/MultiDOFJointTrajectory", "visualization_msgs/MenuEntry",
     "diagnostic_msgs/DiagnosticStatus", "stereo_msgs/DisparityImage", "action_msgs/GoalInfo",
     "rcl_interfaces/ParameterEvent", "lifecycle_msgs/TransitionEvent",
     "statistics_msgs/MetricsMessage", "unique_identifier_msgs/UUID")

@@ -313,6 +313,7 @@ def test_packed_data_in_pieces_is_no_text(way, size):
     "geometry_msgs/msg/PoseWithCovarianceStamped ",
     "ComputePathToPose NavigateRecovery UInt8MultiArray ",
     "<origin xyz='1e-05 -0.1634 0' rpy='0 0 1.5707'/> <mesh filename='package://ur5e/base.dae'/> ",
+    "axis1Pos cell12Volt aField12 ",
     "battery 12.5V at 2026-01-05T12:00:00Z ", "/dev/video0 /dev/ttyUSB1 192.168.0.17:8080 ",
     "Fehler in Größe und Höhe: Gerät überhitzt; "])
 def test_words_of_robots_are_no_packed_data(text):

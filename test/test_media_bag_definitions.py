@@ -33,7 +33,7 @@ from test_media_bags import IMAGES, run
 
 from deid_ros.media import TopicWishes, Writing, beside
 from deid_ros.media.bags import Bag
-from deid_ros.media.bags.definitions import definition_sign
+from deid_ros.media.bags.definitions import _blob_sign, definition_sign
 
 JPEG = files()["JPEG"]
 PLAIN = base64.b64encode(JPEG).decode()
@@ -242,6 +242,40 @@ def test_definitions_of_all_types_that_ros_defines_are_plain():
             assert not definition_sign(Connection(
                 1, "/robot/topic", name, found, HASH, 0, ConnectionExtRosbag2("cdr", [QOS]),
                 None)), name
+
+
+def _block(number: int, data: bytes) -> bytes:
+    size = bytes([len(data)]) if len(data) < 128 else bytes([len(data) & 127 | 128, len(data) >> 7])
+    return bytes([number << 3 | 2]) + size + data
+
+
+def descriptor(numbers):
+    """A Protobuf descriptor: a file with messages of 40 fields, of these numbers."""
+    fields = [_block(2, _block(1, b"a_field_%d" % i) + bytes([24])
+                     + (bytes([number]) if number < 128 else bytes([number & 127 | 128, 1]))
+                     + b"\x20\x01\x28\x05" + _block(10, b"aField%d" % i))
+              for i, number in enumerate(numbers)]
+    inner = [_block(4, _block(1, b"Part%d" % i) + b"".join(fields[i:i + 40]))
+             for i in range(0, len(fields), 40)]
+    return _block(1, b"acme/thing.proto") + b"".join(inner)
+
+
+def test_a_descriptor_stays_and_a_picture_as_field_numbers_goes(tmp_path):
+    for name, numbers, kept in (("plain", [i % 18 + 1 for i in range(1200)], True),
+                                ("picture", [value | 1 for value in files()["grey"]], False)):
+        source = mcap(tmp_path / f"{name}.mcap",
+                      schema(1, b"acme.Thing", b"protobuf", descriptor(numbers)),
+                      channel(1, 1, b"/thing", b"protobuf"), message(1, b"\x0a\x02hi"))
+        outcome, target = run(source, tmp_path)
+        assert outcome.faultless == kept, outcome.problems
+        assert (descriptor(numbers) in target.read_bytes()) == kept
+
+
+def test_the_descriptor_of_descriptors_is_plain():
+    descriptor_pb2 = pytest.importorskip("google.protobuf.descriptor_pb2")
+    whole = descriptor_pb2.FileDescriptorSet()
+    descriptor_pb2.DESCRIPTOR.CopyToProto(whole.file.add())
+    assert not _blob_sign(whole.SerializeToString())
 
 
 def test_channels_of_one_topic_with_different_schemas_stay_apart(tmp_path):

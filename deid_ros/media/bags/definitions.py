@@ -27,6 +27,7 @@ from deid_ros.media.bags.signs import magic, name_sign
 __all__ = ["definition_sign", "plain_metadata", "restate", "set_profile", "text_reason"]
 
 _HEADER = 1
+_LAST_TYPE = 18     # FieldDescriptorProto.Type
 _PROFILES = 64      # of quality of service: one for each publisher
 _MAGIC = b"\x89MCAP0\r\n"
 
@@ -94,9 +95,15 @@ def _qos_sign(profiles: Sequence[Any]) -> str:
 def _blob_sign(data: bytes) -> str:
     """The same of a Protobuf descriptor."""
     try:
-        return magic(data) or judge_values(protobuf(data)).reason
+        return magic(data) or judge_values(_uncommon(protobuf(data))).reason
     except ValueError:
         return "" if len(data) <= LIMITS.small else "bytes that are no Protobuf descriptor"
+
+
+def _uncommon(values: list[Any]) -> list[Any]:
+    """A descriptor without the small numbers that every field has: its own, label and type."""
+    return [_uncommon(value) if isinstance(value, list) else value for value in values
+            if not (isinstance(value, int) and value <= _LAST_TYPE)]
 
 
 def plain_metadata(raw: RawChannel) -> list[tuple[str, str]]:

@@ -178,7 +178,8 @@ class BagMedium:
         picture = type_of(about) in (RAW, COMPRESSED)
         self.withheld += picture
         if picture and self._refused[about.topic] < _SENTENCES:
-            self._lose(f"a message of {shown(about.topic)} at {stamp} ns is left out: {reason}", 1, False)
+            self._lose(f"a message of {shown(about.topic)} at {stamp} ns is left out: {reason}", 1,
+                       False)
         self._refused[about.topic] += 1
 
     def _tell(self) -> None:
@@ -199,9 +200,9 @@ class BagMedium:
                               "that is as you want it.")
         unasked = self._verdicts.unasked
         if unasked:
-            self.notes.append(f"{self._job.source}: messages of {', '.join(map(shown, unasked))[:200]} are "
-                              "left out; say --drop TOPIC or --keep-unprocessed TOPIC where that "
-                              "is as you want it.")
+            names = ", ".join(map(shown, unasked))[:200]
+            self.notes.append(f"{self._job.source}: messages of {names} are left out; say --drop "
+                              "TOPIC or --keep-unprocessed TOPIC where that is as you want it.")
 
     def _account(self, name: str, scan: Scan, read: int) -> None:
         expected = self._bag.expected(name) or sum(scan.counts.values())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,52 +29,23 @@ from deid_ros.media.bags.geometry import (
     is_packed_cloud,
     spots_of,
 )
-from deid_ros.media.bags.numbers import NUMBERS, array_of, is_small, pixels_in, small_in, strange_in
+from deid_ros.media.bags.numbers import array_of, pixels_in, strange_in
 from deid_ros.media.bags.plain import PLAIN
-from deid_ros.media.bags.signs import RULE, look_at, magic, packed_in, text_sign
+from deid_ros.media.bags.signs import look_at, magic, packed_in, text_sign
+from deid_ros.media.bags.tally import (
+    BIOMETRIC,
+    GEOMETRY,
+    LIMITS,
+    PICTURE,
+    PLAIN_DATA,
+    SOUND,
+    UNKNOWN,
+    Tally,
+    Verdict,
+)
 
 __all__ = ["BIOMETRIC", "GEOMETRY", "PICTURE", "PLAIN_DATA", "SOUND", "UNKNOWN", "Verdict",
            "judge", "judge_values"]
-
-PICTURE, GEOMETRY, SOUND, BIOMETRIC = "picture", "depth or geometry", "sound", "biometric"
-UNKNOWN, PLAIN_DATA = "unknown bulk", "structured data"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What data may hold and still be 'without bulk'.
-
-    A face can be told from some 16x16 pixels on; one embedding has 128 numbers.
-    """
-
-    small: int = 256        # bytes of a message that nobody defines
-    bytes_in_one: int = 64  # of an array of bytes
-    bytes_in_all: int = 256
-    identifiers: int = 1024  # bytes in arrays of 16, as UUIDs are
-    numbers_in_one: int = 96
-    numbers_in_all: int = 1536  # single ones that differ, of JSON and own types, among them
-    items: int = 512        # messages in one list
-    leaves: int = 8192      # single values, texts among them
-    pixels: int = 512       # single whole numbers that would fit into bytes, but for 0
-    colours: int = 64       # in one list
-    colours_in_all: int = 256
-
-
-LIMITS = Limits()
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a message is, and why it is dropped; ``reason`` '' for plain data."""
-
-    modality: str
-    reason: str = ""
-
-    @property
-    def plain(self) -> bool:
-        """Whether it may be copied."""
-        return self.modality == PLAIN_DATA
-
 
 _PLAIN = Verdict(PLAIN_DATA)
 
@@ -89,87 +59,7 @@ _PICTURES = frozenset(("image", "images", "video", "jpeg", "jpg", "png", "h264",
 _SPOKEN = _BIOMETRIC | _SOUND | _PICTURES
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _FEW = 5        # numbers that are no shape of a face
-_ALPHABET = 40  # different characters; names and numbers of parts have fewer
 _SHORT = 16     # numbers whose range says nothing
-_MATRICES = (9, 12, 36)     # numbers of covariances and projections
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What was seen of one message so far."""
-
-    bytes: int = 0
-    identifiers: int = 0
-    numbers: int = 0
-    leaves: int = 0
-    pixels: int = 0
-    levels: set[Any] = field(default_factory=set)
-    points: int = 0
-    colours: int = 0
-    strange: int = 0
-    wide: list[Any] = field(default_factory=list)   # single numbers that fit into no byte
-    arrays: list[np.ndarray] = field(default_factory=list)
-    texts: dict[str, None] = field(default_factory=dict)    # each once, in their order
-    packed: int = 0         # characters that look like packed data
-    written: int = 0        # numbers in texts
-
-    def single(self, value: Any) -> None:
-        """Count a number or a truth."""
-        self.leaves += 1
-        if is_small(value):
-            self.small((value,))
-        elif type(value) in (int, float):
-            self.wide.append(value)
-
-    def small(self, values: Iterable[Any]) -> None:
-        """Count whole numbers that would fit into bytes; 0 says nothing."""
-        found = [value for value in values if value]
-        self.pixels += len(found)
-        self.levels.update(found)
-
-    def last(self) -> Verdict | None:
-        """Whether what lies apart is packed data, pixels or raw bytes, taken together."""
-        if len(self.texts) > LIMITS.bytes_in_one:
-            joined = "".join(text for text in self.texts if len(text) < 8)
-            if len(set(joined)) >= _ALPHABET:
-                self.packed += packed_in(joined)
-        if sum(values.size for values in self.arrays) + len(self.wide) > LIMITS.numbers_in_one:
-            self.numbers += len(set(self.wide)) + sum(map(_weight, self.arrays))
-            for kind in (int, float):
-                self.arrays.append(array_of([v for v in self.wide if type(v) is kind]))
-            for kind in "iuf":
-                for size in (2, 4, 8):
-                    alike = [values for values in self.arrays if values.dtype.kind == kind
-                             and values.itemsize == size]
-                    if alike:
-                        flat = np.concatenate(alike)
-                        self.strange += strange_in(flat)
-                        self.small(small_in(flat).tolist())
-        return self.over()
-
-    def over(self) -> Verdict | None:
-        """Whether single values, texts or bytes are too many, all together."""
-        if self.leaves > LIMITS.leaves:
-            return Verdict(UNKNOWN, f"more than {LIMITS.leaves} single values")
-        if self.pixels > LIMITS.pixels and len(self.levels) > NUMBERS.levels:
-            return Verdict(UNKNOWN, f"more than {LIMITS.pixels} single numbers that would fit into "
-                                    "bytes")
-        if self.numbers > LIMITS.numbers_in_all:
-            return Verdict(UNKNOWN, f"{self.numbers} numbers that nothing explains")
-        if self.bytes > LIMITS.bytes_in_all:
-            return Verdict(UNKNOWN, f"{self.bytes} bytes that nothing explains")
-        if self.strange > NUMBERS.strange:
-            return Verdict(UNKNOWN, f"{self.strange} numbers of sizes that raw bytes have")
-        if self.packed > RULE.packed or self.written > RULE.numbers:
-            return Verdict(UNKNOWN, "texts that together look like packed data")
-        return None
-
-
-def _weight(values: np.ndarray) -> int:
-    """Numbers of an array; those of a matrix that say something: 0 and twins do not."""
-    if values.dtype == np.float64 and values.size in _MATRICES:
-        return len(np.unique(values[values != 0]))
-    return values.size
 
 
 def judge(data: bytes, connection: Any, *, ros1: bool) -> Verdict:
@@ -201,7 +91,7 @@ def _decoded(data: bytes, connection: Any, words: frozenset[str], *, ros1: bool)
 
 def judge_values(values: Any, words: frozenset[str] = frozenset()) -> Verdict:
     """What decoded values are: objects of rosbags, dictionaries, lists, arrays, texts."""
-    tally = _Tally()
+    tally = Tally()
     return _look(values, words, tally) or tally.last() or _PLAIN
 
 
@@ -216,7 +106,7 @@ def _words(name: str) -> frozenset[str]:
     return frozenset(re.split(r"[^a-z0-9]+", split))
 
 
-def _look(value: Any, words: frozenset[str], tally: _Tally) -> Verdict | None:
+def _look(value: Any, words: frozenset[str], tally: Tally) -> Verdict | None:
     if isinstance(value, str):
         return _text(value, words, tally)
     if isinstance(value, np.ndarray):
@@ -236,7 +126,7 @@ def _look(value: Any, words: frozenset[str], tally: _Tally) -> Verdict | None:
 
 
 def _object(pairs: Iterable[tuple[Any, Any]], words: frozenset[str],
-            tally: _Tally) -> Verdict | None:
+            tally: Tally) -> Verdict | None:
     """Keys that the data brings along are texts as all others."""
     for name, item in pairs:
         found = _text(str(name), words, tally) or _look(item, words | _names(str(name)), tally)
@@ -257,7 +147,7 @@ def _names(name: str) -> frozenset[str]:
     return found
 
 
-def _message(value: Any, words: frozenset[str], tally: _Tally) -> Verdict | None:
+def _message(value: Any, words: frozenset[str], tally: Tally) -> Verdict | None:
     kind = value.__msgtype__
     if kind in _IMAGES and len(value.data):
         return Verdict(PICTURE, "it holds a picture among its fields")
@@ -299,7 +189,7 @@ def _proven(value: Any, shape: Layout) -> tuple[str, ...]:
         return ()
 
 
-def _text(text: str, words: frozenset[str], tally: _Tally) -> Verdict | None:
+def _text(text: str, words: frozenset[str], tally: Tally) -> Verdict | None:
     tally.leaves += 1
     if text.lstrip()[:1] in ("{", "[") and len(text) > 1:
         try:
@@ -317,7 +207,7 @@ def _text(text: str, words: frozenset[str], tally: _Tally) -> Verdict | None:
     return tally.over()
 
 
-def _array(values: np.ndarray, words: frozenset[str], tally: _Tally) -> Verdict | None:
+def _array(values: np.ndarray, words: frozenset[str], tally: Tally) -> Verdict | None:
     count = values.size
     if not count:
         return None
@@ -354,7 +244,7 @@ def _are_bytes(values: np.ndarray) -> bool:
     return int(values.min()) >= -128 and int(values.max()) <= 255
 
 
-def _bytes(values: np.ndarray, tally: _Tally) -> Verdict | None:
+def _bytes(values: np.ndarray, tally: Tally) -> Verdict | None:
     count = values.size
     if count == 16 and tally.identifiers < LIMITS.identifiers:
         tally.identifiers += count
@@ -368,7 +258,7 @@ def _bytes(values: np.ndarray, tally: _Tally) -> Verdict | None:
     return None
 
 
-def _sequence(items: Sequence[Any], words: frozenset[str], tally: _Tally) -> Verdict | None:
+def _sequence(items: Sequence[Any], words: frozenset[str], tally: Tally) -> Verdict | None:
     if not items:
         return None
     if all(isinstance(item, (int, float)) for item in items):
@@ -397,7 +287,7 @@ def _sequence(items: Sequence[Any], words: frozenset[str], tally: _Tally) -> Ver
     return None
 
 
-def _texts(items: Sequence[str], words: frozenset[str], tally: _Tally) -> Verdict | None:
+def _texts(items: Sequence[str], words: frozenset[str], tally: Tally) -> Verdict | None:
     if len(items) > LIMITS.items:
         return Verdict(UNKNOWN, f"a list of {len(items)} texts that nothing explains")
     joined = "".join(items)
@@ -410,7 +300,7 @@ def _texts(items: Sequence[str], words: frozenset[str], tally: _Tally) -> Verdic
     return next(filter(None, (_text(item, words, tally) for item in items)), None)
 
 
-def _points(items: Sequence[Any], tally: _Tally) -> tuple[Verdict | None, bool]:
+def _points(items: Sequence[Any], tally: Tally) -> tuple[Verdict | None, bool]:
     """Why a list of messages is a surface or picture, and whether its length does not matter."""
     if all(hasattr(items[0], name) for name in "rgb"):
         tally.colours += len(items)
@@ -430,7 +320,7 @@ def _points(items: Sequence[Any], tally: _Tally) -> tuple[Verdict | None, bool]:
     return tally.over(), spots.harmless
 
 
-def _table(items: Sequence[Any], shape: Layout, tally: _Tally) -> Verdict | None:
+def _table(items: Sequence[Any], shape: Layout, tally: Tally) -> Verdict | None:
     """A list of messages of nothing but single numbers."""
     rows = [shape.values(item) for item in items]
     table = np.array(rows, float)

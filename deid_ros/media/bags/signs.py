@@ -62,6 +62,7 @@ class TextRule:
     """
 
     switches: float = 0.22
+    fewest: int = 3         # switches of a short word; axis1Pos has two
     packed: int = 512       # characters in such words, all together
     numbers: int = 256      # numbers in long rows, all together
     row: int = 16           # numbers one after the other: a matrix; more is a long row
@@ -169,10 +170,10 @@ _known_look = lru_cache(4096)(_look_at)     # names and states come again and ag
 def packed_in(text: str) -> int:
     """Characters of a text that look like pieces of packed data."""
     if len(text) < 8:
-        return len(text) if len(_SWITCH.findall(text)) >= 2 else 0
+        return len(text) if len(_SWITCH.findall(text)) >= RULE.fewest else 0
     count = len(_CONTROL.findall(text)) + 4 * len(_ESCAPE.findall(text))
     for word in _WORD.findall(text):
-        if len(_SWITCH.findall(word)) >= RULE.switches * len(word) or (
+        if len(_SWITCH.findall(word)) >= max(RULE.switches * len(word), RULE.fewest) or (
                 len(word) >= 24 and word.isdigit()):
             count += len(word)
     return count + sum(len(token) for token in _TOKEN.findall(text)
