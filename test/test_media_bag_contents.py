@@ -152,6 +152,26 @@ def test_texts_beside_an_empty_cloud_or_picture_are_looked_at():
     assert not plain("visualization_msgs/msg/Marker", marker)
 
 
+@pytest.mark.parametrize("names, kind, kept", [
+    (("x", "y", "z"), "measured", True), (("x", "y", "z"), "bytes", False),
+    (("x", "y", "z"), "pixels", False), (("x", "time", "vx"), "bytes", False),
+    (("x", "y", "z"), "unknown", True)])
+@pytest.mark.parametrize("big", [False, True])
+def test_coordinates_of_a_cloud_are_measurements(names, kind, kept, big):
+    places = RNG(0).normal(0, 9, (1000, 3))
+    places = {"measured": places, "bytes": RNG(1).integers(0, 256, (1000, 12)).astype(
+        np.uint8).view("<f4"), "pixels": GREY[:3000].reshape(-1, 3),
+        "unknown": np.where(places > 0, places, np.nan)}[kind]
+    cloud = likely("sensor_msgs/msg/PointCloud2", RNG(0))
+    cloud.fields = [make("sensor_msgs/msg/PointField", name, 4 * i, 7, 1)
+                    for i, name in enumerate(names)]
+    cloud.height, cloud.width, cloud.point_step, cloud.row_step = 1, 1000, 12, 12_000
+    cloud.is_bigendian = big
+    data = np.ascontiguousarray(places, "<f4")
+    cloud.data = (data.byteswap() if big else data).reshape(-1).view(np.uint8)
+    assert plain("sensor_msgs/msg/PointCloud2", cloud) == kept
+
+
 # Paths and points
 
 def _pose(x, y, z, turn=(0.0, 0.0, 0.6, 0.8)):

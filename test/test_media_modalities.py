@@ -131,8 +131,8 @@ def _cloud(names, count, height=1, step=None, rng=None):
     step = step or 4 * len(names)
     fields = [make["sensor_msgs/msg/PointField"](n, 4 * i, 7, 1) for i, n in enumerate(names)]
     header = likely("std_msgs/msg/Header", np.random.default_rng(0))
-    data = np.zeros(count * step, np.uint8) if rng is None else rng.integers(
-        0, 60, count * step).astype(np.uint8)
+    data = np.zeros(count * step, np.uint8) if rng is None else rng.normal(
+        size=count * step // 4).astype(np.float32).view(np.uint8)
     return make["sensor_msgs/msg/PointCloud2"](
         header, height, count // height, fields, False, step, step * count // height, data, True)
 

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from deid_ros.media.bags.contents import Layout, layout
-from deid_ros.media.bags.numbers import measured
+from deid_ros.media.bags.numbers import NUMBERS, measured, strange_in, whole
 
 __all__ = ["POINTS", "PointRule", "Spots", "cloud_sign", "is_packed_cloud", "spots_of"]
 
 _CLOUD, _OLD = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/PointCloud"
 _PLAIN_FIELDS = frozenset(("x", "y", "z", "ring", "time", "t", "timestamp", "layer", "line", "tag",
                            "range", "doppler", "velocity", "vx", "vy", "vz"))
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 8: 8}
+_KINDS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+_PLACES = ("x", "y", "z")
 _PACKED = frozenset(("pointstep", "point_step", "pointstride", "point_stride"))
 
 
@@ -78,11 +79,17 @@ def _cloud2(value: Any) -> str:
     if size != count * value.point_step or value.row_step not in (0, size):
         return "a cloud with bytes that belong to no point"
     rows = np.frombuffer(value.data, np.uint8).reshape(count, value.point_step)
-    free = np.ones(value.point_step, bool)
+    free, strange = np.ones(value.point_step, bool), 0
     for item in value.fields:
-        free[item.offset:item.offset + _SIZES.get(item.datatype, 0) * max(item.count, 1)] = False
-        if item.count > 1:
+        if item.count > 1 or item.datatype not in _KINDS:
             return f"points with {item.count} values in '{item.name}'"
+        kind = np.dtype((">" if value.is_bigendian else "<") + _KINDS[item.datatype])
+        part = slice(item.offset, item.offset + kind.itemsize)
+        free[part] = False
+        column = np.ascontiguousarray(rows[:, part]).view(kind)[:, 0]
+        strange += strange_in(column)
+        if strange > NUMBERS.strange or (item.name in _PLACES and whole(column)):
+            return f"points whose '{item.name}' are bytes and no measurements"
     if free.any() and np.ptp(rows[:, free].astype(int), axis=0).any():
         return "a cloud with bytes between its fields that change from point to point"
     return ""

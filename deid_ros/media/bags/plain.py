@@ -48,12 +48,13 @@ def _is_row(value: Any) -> bool:
 
 def _is_measured(values: Any) -> bool:
     """Whether numbers can be measurements: no packed bytes, no file."""
-    return not whole(values) and not _holds_file(values) and strange_in(
-        np.asarray(values)) <= NUMBERS.strange
+    return not whole(values) and not _holds_file(values)
 
 
 def _holds_file(values: Any) -> bool:
-    """Whether numbers are the bytes of a picture or sound."""
+    """Whether numbers are the bytes of a picture or sound, or of anything."""
+    if strange_in(np.asarray(values)) > NUMBERS.strange:
+        return True
     found = np.nan_to_num(np.asarray(values, float), posinf=0, neginf=0)
     return bool(magic(np.clip(found, 0, 255).astype(np.uint8).tobytes()))
 
