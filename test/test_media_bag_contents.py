@@ -208,13 +208,13 @@ def test_points_and_colours_are_counted_over_all_lists():
         marker.texture.data = marker.mesh_file.data = np.zeros(0, np.uint8)
         marker.colors = []
         marker.points = [make("geometry_msgs/msg/Point", *row)
-                         for row in RNG(number).normal(size=(15, 3))]
+                         for row in RNG(number).normal(size=(8, 3))]
         markers.append(marker)
     name = "visualization_msgs/msg/MarkerArray"
     assert plain(name, make(name, markers))
     for marker in markers:
         marker.points = [make("geometry_msgs/msg/Point", *row)
-                         for row in RNG(1).normal(size=(60, 3))]
+                         for row in RNG(1).normal(size=(12, 3))]
     verdict = judge(bytes(STORE.serialize_cdr(make(name, markers), name)), connection(name),
                     ros1=False)
     assert verdict.modality == GEOMETRY

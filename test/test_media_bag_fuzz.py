@@ -39,7 +39,7 @@ def canaries(rng: np.random.Generator) -> dict[str, bytes]:
     """What must not leave, as bytes: more than the limits of structured data let through."""
     low = rng.integers(20, 230, (8, 8, 3)).astype(np.float32).repeat(9, 0).repeat(9, 1)
     shaded = np.clip(low + rng.normal(0, 9, low.shape), 1, 254).astype(np.uint8)
-    cloud = rng.normal((0.3, -0.2, 1.5), 0.2, (1300, 3)).astype("<f4")
+    cloud = rng.normal((0.3, -0.2, 1.5), 0.2, (2200, 3)).astype("<f4")
     wave = 9000 * np.sin(np.arange(8000) / 9) + rng.normal(0, 300, 8000)
     return {"picture": shaded.tobytes(), "noise": picture(72).tobytes(), "cloud": cloud.tobytes(),
             "sound": wave.astype("<i2").tobytes(), "JPEG": files()["JPEG"] * 3,
@@ -161,6 +161,10 @@ def leaves() -> list[Leaf]:
                        lambda data, make, rng: [make["own_msgs/msg/Pair"](f"k{i}", piece)
                                                 for i, piece in enumerate(_pieces(data, make, rng))]
                        ))
+    found += [Leaf(f"geometry_msgs/{name}[]", lambda rng: [],
+                   _rows(f"geometry_msgs/msg/{name}", kind, 3, split=True),
+                   ((f"geometry_msgs/{name}", "".join(f"{kind} {axis}\n" for axis in "xyz")),))
+              for name, kind in (("Point32", "float32"), ("Point", "float64"))]
     rows = [leaf for leaf in found if leaf.types]
     return plain * 10 + found + [
         _blocks(f"Block{i}", leaf, 5 + 9 * i % 400) for i, leaf in enumerate(rows)]

@@ -30,7 +30,8 @@ class PointRule:
 
     in_cloud: int = 1024    # of a plain cloud
     in_list: int = 512      # in space, among the fields of a message
-    poses: int = 2048       # in space, in one list; and of points, all lists together
+    in_lists: int = 1024    # in all lists of a message
+    poses: int = 2048       # in space, in one list and in all
     flat: float = 1e-3      # m: what is thinner along an axis is a plane
     few: int = 8            # fewer are no surface; they are counted value by value
 
@@ -99,13 +100,15 @@ def _cloud2(value: Any) -> str:
 class Spots:
     """Points among the fields of a message.
 
-    ``places`` float64 (N, 3); ``deep`` how many of them lie in space, not in a plane;
-    ``sign`` why they are dropped, else ''; ``harmless`` whether their number does not
-    matter: entries that ROS defines, with coordinates and turns that were measured.
+    ``places`` float64 (N, 3); ``deep`` how many of them lie in space, not in a plane; ``most``
+    how many may do so in all lists; ``sign`` why they are dropped, else ''; ``harmless``
+    whether their number does not matter: entries that ROS defines, with coordinates and turns
+    that were measured.
     """
 
     places: np.ndarray
     deep: int
+    most: int
     sign: str
     harmless: bool
 
@@ -146,14 +149,14 @@ def _spots(items: Sequence[Any], places: np.ndarray, turn: Any,
     count = len(items)
     finite = places[np.isfinite(places).all(axis=1)]
     deep = len(finite) if len(finite) and (np.ptp(finite, axis=0) > POINTS.flat).all() else 0
-    most = POINTS.poses if turn else POINTS.in_list
+    most, in_all = (POINTS.poses, POINTS.poses) if turn else (POINTS.in_list, POINTS.in_lists)
     if deep > most:
-        return Spots(places, deep, f"a list of {count} points in space can show a face; {most} are "
-                                   "the most that are copied", False)
+        return Spots(places, deep, in_all, f"a list of {count} points in space can show a face; "
+                                           f"{most} are the most that are copied", False)
     harmless = (shape is not None and shape.common and measured(places)
                 and items[0].__msgtype__.startswith("geometry_msgs/"))
     if harmless and turn:
         turns = np.array([(t.x, t.y, t.z, t.w) for t in map(turn, items)], float)
         length = np.linalg.norm(turns, axis=1)
         harmless = bool(((np.abs(length - 1) < 0.1) | (length == 0)).all())
-    return Spots(places, deep, "", harmless)
+    return Spots(places, deep, in_all, "", harmless)

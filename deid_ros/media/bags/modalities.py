@@ -312,7 +312,7 @@ def _points(items: Sequence[Any], tally: Tally) -> tuple[Verdict | None, bool]:
     if spots.sign:
         return Verdict(GEOMETRY, spots.sign), False
     tally.points += spots.deep
-    if tally.points > POINTS.poses:
+    if tally.points > spots.most:
         return Verdict(GEOMETRY, f"lists of {tally.points} points in space can show a face"), False
     if not spots.harmless:
         tally.bytes += pixels_in(spots.places)
