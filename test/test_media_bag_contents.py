@@ -228,6 +228,20 @@ def test_points_and_colours_are_counted_over_all_lists():
     assert not plain(name, make(name, markers))
 
 
+def test_raw_bytes_near_zero_are_no_plane():
+    """Floats that are read as doubles lie near 0, where every cloud is thin."""
+    rows = RNG(0).normal(0, 1e-5, (1500, 3)).tolist()
+    for count, kept in ((400, True), (1500, False)):
+        markers = [likely("visualization_msgs/msg/Marker", RNG(0)) for _ in range(count // 100)]
+        for i, marker in enumerate(markers):
+            marker.texture.data = marker.mesh_file.data = np.zeros(0, np.uint8)
+            marker.colors = []
+            marker.points = [make("geometry_msgs/msg/Point", *row)
+                             for row in rows[100 * i:100 * i + 100]]
+        name = "visualization_msgs/msg/MarkerArray"
+        assert plain(name, make(name, markers)) == kept
+
+
 @pytest.mark.parametrize("definition, values, kept", [
     ("uint8[16]", GREY[:16], False), ("float64[9]", RNG(0).normal(size=9), False),
     ("float64[12]", RNG(0).normal(size=12), False), ("float64[36]", RNG(0).normal(size=36), False),

@@ -144,11 +144,17 @@ def spots_of(items: Sequence[Any]) -> Spots | None:
     return None
 
 
+def _is_flat(axis: np.ndarray) -> bool:
+    """Whether points lie in a plane: a few values, close to each other, say no more."""
+    return not axis.size or bool(np.ptp(axis) <= POINTS.flat
+                                 and len(np.unique(axis)) <= NUMBERS.levels)
+
+
 def _spots(items: Sequence[Any], places: np.ndarray, turn: Any,
            shape: Layout | None) -> Spots:
     count = len(items)
     finite = places[np.isfinite(places).all(axis=1)]
-    deep = len(finite) if len(finite) and (np.ptp(finite, axis=0) > POINTS.flat).all() else 0
+    deep = 0 if any(map(_is_flat, finite.T)) else len(finite)
     most, in_all = (POINTS.poses, POINTS.poses) if turn else (POINTS.in_list, POINTS.in_lists)
     if deep > most:
         return Spots(places, deep, in_all, f"a list of {count} points in space can show a face; "
