@@ -205,13 +205,15 @@ def test_no_text_of_an_image_carries_anything_out(tmp_path, field, text):
 
 def test_no_quality_of_service_carries_a_picture_out(tmp_path):
     long = QOS._replace(depth=int.from_bytes(JPEG[:400], "big"))
+    packed = [QOS._replace(depth=int.from_bytes(JPEG[i:i + 7], "big")) for i in range(0, 700, 7)]
     with Writer2(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.SQLITE3) as writer:
-        for topic, qos in (("/s", [QOS]), ("/long", [long]), ("/many", [QOS] * 500)):
+        for topic, qos in (("/s", [QOS]), ("/rosout", [QOS] * 150), ("/long", [long]),
+                           ("/packed", packed)):
             said = writer.add_connection(topic, "std_msgs/msg/String", msgdef="string data\n",
                                          rihs01=HASH, offered_qos_profiles=qos)
             writer.write(said, 5, HELLO)
     _, target = run(tmp_path / "bag", tmp_path)
-    assert set(read_bag(target)[1]) == {"/s"}
+    assert set(read_bag(target)[1]) == {"/s", "/rosout"}
     assert str(long.depth) not in (target / "metadata.yaml").read_text()
 
 

@@ -1,4 +1,4 @@
-"""MCAP definitions as they came: schemas, encodings and channel metadata.
+"""What defines the topics of a bag: whether it may leave, and for MCAP as it came.
 
 rosbags writes ``ros2msg`` and ``ros2idl`` alone; here its records are exchanged
 for those of the input before a message follows them.
@@ -20,15 +20,17 @@ from rosbags.rosbag2.storage_mcap import (
 )
 
 from deid_ros.media.bags.contents import protobuf
-from deid_ros.media.bags.modalities import LIMITS, judge_values
+from deid_ros.media.bags.modalities import judge_values
 from deid_ros.media.bags.scan_mcap import RawChannel
 from deid_ros.media.bags.signs import magic, name_sign
+from deid_ros.media.bags.tally import LIMITS
 
 __all__ = ["definition_sign", "plain_metadata", "restate", "set_profile", "text_reason"]
 
 _HEADER = 1
 _LAST_TYPE = 18     # FieldDescriptorProto.Type
-_PROFILES = 64      # of quality of service: one for each publisher
+_PROFILES = 1024    # of quality of service: one for each publisher
+_DIFFERENT = 32     # most publishers offer the same
 _MAGIC = b"\x89MCAP0\r\n"
 
 
@@ -88,7 +90,8 @@ def text_reason(value: Any) -> str:
 def _qos_sign(profiles: Sequence[Any]) -> str:
     numbers = [number for one in profiles for number in (
         one.depth, *one.deadline, *one.lifespan, *one.liveliness_lease_duration)]
-    fits = len(profiles) <= _PROFILES and all(abs(number) < 1 << 64 for number in numbers)
+    fits = (len(profiles) <= _PROFILES and len(set(profiles)) <= _DIFFERENT
+            and all(abs(number) < 1 << 64 for number in numbers))
     return "" if fits else "quality of service that no publisher offers"
 
 
