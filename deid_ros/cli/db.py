@@ -129,8 +129,9 @@ def _bands(gallery: Gallery) -> str:
     parts = []
     for bands, numbers in ((AGE, gallery.age), (COMPLEXION, gallery.complexion)):
         known = numbers[gallery.usable & np.isfinite(numbers)]
-        parts += [f"{int((bands.of(known) == i).sum())} {name}" for i, name in
-                  enumerate(bands.names)] if len(known) else []
+        band = np.searchsorted(bands.ends, known, side="right")
+        parts += [f"{int((band == i).sum())} {name}" for i, name in enumerate(bands.names)
+                  if len(known)]
     return ", ".join(parts) or "neither age nor complexion known"
 
 

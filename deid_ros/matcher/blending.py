@@ -86,15 +86,14 @@ class Pool:
     def _within(self, sex: str) -> Iterator[tuple[str, np.ndarray]]:
         """The groups of a sex: every combination of the bands that are kept."""
         rows = self._sexes[sex]
-        numbers = [np.asarray(getattr(self.gallery, name), np.float64)[rows]
-                   for name, _ in self._bands]
+        # By the same measure as people before a camera: one photograph's light misleads.
+        numbers = [self.traits.read(name, self.gallery.embeddings[rows]) for name, _ in self._bands]
         shape = [len(bands.names) for _, bands in self._bands]
         for place in np.ndindex(*shape):
             inside, far = np.ones(len(rows), bool), np.zeros(len(rows))
             for (name, bands), values, band in zip(self._bands, numbers, place):
-                inside &= bands.of(values) == band
-                gap = np.abs(values - bands.middles[band]) / _SCALE[name]
-                far += np.where(np.isnan(gap), 9.0, gap)
+                inside &= np.searchsorted(bands.ends, values, side="right") == band
+                far += np.abs(values - bands.middles[band]) / _SCALE[name]
             order = np.argsort(np.where(inside, far, far + 100), kind="stable")
             chosen = order[:max(int(inside.sum()), LEAST, self.mix)]
             yield self._name(sex, place), rows[np.sort(chosen)]
@@ -114,7 +113,8 @@ class Pool:
                 nearest is taken where sex is not kept.
         """
         row = np.asarray(embedding)[None]
-        place = tuple(int(bands.of(self.traits.read(name, row))[0]) for name, bands in self._bands)
+        place = tuple(int(np.searchsorted(bands.seen, self.traits.read(name, row)[0], side="right"))
+                      for name, bands in self._bands)
         return self._name(self._sex(row, rng, distances), place)
 
     def _sex(self, row: np.ndarray, rng: np.random.Generator | None,
