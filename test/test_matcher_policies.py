@@ -11,8 +11,9 @@ from synthetic_gallery import faces, make_gallery
 from deid_ros.errors import ConfigError, GalleryError
 from deid_ros.faces import MATCH_BASE
 from deid_ros.matcher import POLICIES, policy_index
-from deid_ros.matcher.blending import LEAST, Pool
+from deid_ros.matcher.blending import GROUP, Pool
 from deid_ros.matcher.policies import LEADING, choose, generator_for
+from deid_ros.matcher.traits import AGE
 
 PINNED_RANDOM = 0.5517659673122628
 PINNED_IDS = ("id031", "id006", "id018", "id022", "id011")
@@ -223,26 +224,24 @@ def people_of_all_kinds():
 def test_groups_by_age_and_complexion():
     gallery = people_of_all_kinds()
     pool = Pool(gallery, mix=2, keep=("sex", "age", "complexion"))
-    assert len(pool.groups) == 18 and min(map(len, pool.groups.values())) >= LEAST
+    assert len(pool.groups) == 18 and {len(rows) for rows in pool.groups.values()} == {GROUP}
     for sex, low, high, name in (("M", 18, 30, "young"), ("F", 70, 85, "old")):
         rows = np.flatnonzero((gallery.sex == sex) & (gallery.age > low) & (gallery.age < high)
                               & (gallery.complexion > 40))
         assert len(rows) and {pool.group_of(gallery.embeddings[row]) for row in rows} == {
             f"{sex} {name} light"}
-    # Where a band has enough people, they alone contribute.
-    pool = Pool(gallery, mix=2, keep=("sex", "age"))
-    assert len(pool.groups["M old"]) > LEAST
-    assert (gallery.age[pool.groups["M old"]] > 50).all()
-    assert (gallery.age[pool.groups["F young"]] < 50).all()
+    for name, middle in zip(("young", "middle", "old"), AGE.middles):
+        ages = gallery.age[Pool(gallery, mix=2, keep=("sex", "age")).groups[f"M {name}"]]
+        assert len(ages) == GROUP and abs(ages.mean() - middle) < 6
 
 
 def test_a_small_band_takes_the_nearest_to_its_middle():
     gallery = people_of_all_kinds()
-    light = np.flatnonzero(gallery.complexion > 10)
     few = dataclasses.replace(gallery, usable=(gallery.complexion > 10)
                               | (np.arange(180) % 90 < 8))
     rows = Pool(few, mix=2, keep=("sex", "complexion")).groups["M dark"]
-    assert len(rows) == LEAST and set(range(8)) - set(light) <= set(rows.tolist())
+    dark = np.flatnonzero((gallery.complexion < 0) & few.usable & (few.sex == "M"))
+    assert len(rows) == GROUP and len(dark) and set(dark.tolist()) <= set(rows.tolist())
     others = np.setdiff1d(np.flatnonzero(few.usable & (few.sex == "M")), rows)
     assert gallery.complexion[rows].mean() < gallery.complexion[others].mean() - 10
 
