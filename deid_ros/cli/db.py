@@ -128,7 +128,8 @@ def _spread(gallery: Gallery) -> str:
     for what, numbers in (("years", gallery.age), ("degrees of complexion", gallery.complexion)):
         known = numbers[gallery.usable & np.isfinite(numbers)]
         if len(known):
-            parts.append(f"{known.min():.0f} to {known.max():.0f} {what}, median {np.median(known):.0f}")
+            low, middle, high = np.quantile(known, (0, 0.5, 1))
+            parts.append(f"{low:.0f} to {high:.0f} {what}, median {middle:.0f}")
     return "; ".join(parts) or "neither age nor complexion known"
 
 

@@ -38,6 +38,9 @@ _PASSED = np.array([1, 1, 1, 1, 1, 0, 0], np.float32)
 # How much stronger than in the gallery shapes differ: hair, ears and neck of the source
 # pull a recogniser's eye back to the source's own.
 _SHAPED = 1.25
+# Drawn lids move less than they are told to: movements are doubled, up to about so many
+# eye distances.
+_LID_RANGE = 0.012
 # How far, at most, painted lips or lids are from where the mesh has them.
 _PAINTED = 0.03
 # Eyes that differ by less than twice this are open alike; more is a wink.
@@ -217,6 +220,7 @@ class SurrogateGenerator:
         """The expression (7,) that the mesh is given for a source's."""
         moved = _PASSED * (expression - self.space.expression_mean)
         both, apart = moved[3:5].mean(), moved[3:5] - moved[3:5].mean()
+        both += _LID_RANGE * np.tanh(both / _LID_RANGE)
         moved[3:5] = both + np.sign(apart) * np.maximum(np.abs(apart) - _UNEVEN, 0)
         # Where lips and lids are painted differs between identities.
         mouth, eyes = np.clip(code @ self.space.openings, -_PAINTED, _PAINTED)
