@@ -35,6 +35,9 @@ examples:
   deid evaluate in/ --csv people.csv --keys 3 --parrot own --compare --report report.html
                               a page for a data protection officer
   deid evaluate in/ out/ --attacker dlib --attacker mine.onnx
+                              face recognisers of yours; the worst one counts
+  deid evaluate in/ out/ --second others/
+                              the attacker knows other photographs of the people
   deid evaluate in/ out/ --second-view out2/
                               match outputs with outputs of second photos
 """
@@ -82,14 +85,18 @@ def register(subparsers: argparse._SubParsersAction) -> None:
                         help="JSON of name: [gallery ids mixed into the surrogate]; measures, "
                              "with --gallery, whether a surrogate is a stranger's face")
     add_parameter(parser, "matcher", "gallery")
+    parser.add_argument("--second", metavar="FOLDER", type=Path,
+                        help="other photographs of the same people, same names: they are what "
+                             "the attacker knows, and what --parrot puts through the tool "
+                             "[the originals]")
     parser.add_argument("--second-view", metavar="FOLDER", type=Path,
                         help="outputs of the same tool for second photos of the same people: "
                              "the parrot attack")
     parser.add_argument("--attacker", metavar="NAME", action="append",
                         help="who attacks, repeat for several: dlib, shape, geometry, "
-                             "expression, eigenfaces, fisherfaces, lbph, all, or a face "
-                             "recogniser's file ending in .onnx [dlib, shape and geometry; all "
-                             "with --report]")
+                             "expression, eigenfaces, fisherfaces, lbph, all, or the file "
+                             "(.onnx, .xml) or folder of a face recogniser, with NAME.yaml beside "
+                             "it [dlib, shape and geometry; all with --report]")
     parser.add_argument("--landmarks", choices=("dlib68", "mesh"),
                         help="which 68 points are compared [dlib68 where it is installed; it is "
                              "for non-commercial use only]")
@@ -131,10 +138,12 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the JSON."""
     from deid_ros.errors import EvaluationError
     from deid_ros.evaluation import Run, as_json, as_table, evaluate, find_people, read_contributors
+    from deid_ros.evaluation.people import second_photographs
 
     _check(args)
     reporting = _reporting(args)
     people = find_people(args.originals, table=args.csv, split=args.split)
+    photographs = None if args.second is None else second_photographs(people, args.second)
     gallery = None
     if args.keys:
         from deid_ros.evaluation.runs import runs_of
@@ -143,7 +152,8 @@ def run(args: argparse.Namespace) -> int:
         config = config_of(args)
         runs: Any = runs_of(people, keys=[f"k{i}" for i in range(args.keys)],
                             config=config, keep=reporting.keep if reporting else args.outputs,
-                            parrot=args.parrot, progress=_progress)
+                            parrot=args.parrot, second=photographs,
+                            progress=_progress)
         if config["replacer"]["replace"] == "surrogate":
             gallery = _gallery(args)
             policy = config["matcher"]["policy"]
@@ -165,8 +175,8 @@ def run(args: argparse.Namespace) -> int:
     wanted = args.attacker or (["all"] if reporting else list(DEFAULT))
     names = [name for word in wanted for name in (ATTACKERS if word == "all" else [word])]
     result = evaluate(people, args.originals, runs, gallery=gallery, landmarks=args.landmarks,
-                      attackers=list(dict.fromkeys(names)), draws=args.draws, seed=args.seed,
-                      progress=_progress)
+                      attackers=list(dict.fromkeys(names)), second=args.second,
+                      draws=args.draws, seed=args.seed, progress=_progress)
     found = as_json(result)
     if args.keys and args.parrot:
         found["settings"]["parrot"] = args.parrot
