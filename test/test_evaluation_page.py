@@ -70,7 +70,7 @@ CLOSED = CELL | {"key": "k_same_k2", "label": "k_same, k 2", "policy": "k_same",
                                 "statement": "This must not be called k-anonymous: twins.",
                                 "reasons": ["twins"], "clusters": [["a", "<b>"]],
                                 "rank_1": {"dlib": 0.25}}}
-COMPARISON = {"people": 10, "key": "compare", "cells": [
+COMPARISON = {"people": 10, "keys": ["compare"], "cells": [
     CELL, CLOSED, {"key": "k_same_k10", "label": "k_same, k 10", "refused": "Too few people."}]}
 
 

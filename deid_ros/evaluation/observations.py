@@ -241,6 +241,6 @@ def observe_outputs(originals: Originals, people: Sequence[Person], observer: Ob
         ids=np.array([p.id for p in originals.people], dtype=str),
         sex=np.array([p.sex for p in originals.people], dtype=str), missing=missing,
         known=dict((known or originals).features), probes=probes,
-        found_before=before, found_after=after, landmark_error=error, pose_error=pose, mouth=mouth, eyes=eyes, sharpness=sharp,
-        outside=outside, likeness=likeness, precision=judged,
-        unaltered={} if known is None else dict(originals.features))
+        found_before=before, found_after=after, landmark_error=error, pose_error=pose,
+        mouth=mouth, eyes=eyes, sharpness=sharp, outside=outside, likeness=likeness,
+        precision=judged, unaltered={} if known is None else dict(originals.features))

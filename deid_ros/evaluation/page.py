@@ -33,6 +33,9 @@ _ATTACKERS = {"shape": "the shape of the face alone",
               "expression": "the expression alone", "eigenfaces": "eigenfaces",
               "fisherfaces": "Fisherfaces", "lbph": "local binary patterns"}
 
+#: Measures of the table of leaks.
+_RANKS = {"rank_1": "rank-1", "same_sex.mean_rank": "same sex: mean rank"}
+
 #: Columns of the comparison: heading, measure, unit.
 COLUMNS = (
     ("worst recogniser", "worst.rank_1"), ("same sex: mean rank", "worst.same_sex.mean_rank"),
@@ -164,6 +167,19 @@ def _table(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
         for cell in comparison["cells"]]
 
 
+def _leaks(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What keeping each thing costs: ``columns`` and ``rows`` of texts."""
+    if "leaks" not in content:
+        return None
+    names = [str(one["name"]) for one in content["settings"].get("recognisers", [])]
+    columns = [(name, what) for name in (*names, WORST) for what in _RANKS]
+    return {"people": content["leaks"]["people"],
+            "columns": [f"{name}: {_RANKS[what]}" for name, what in columns],
+            "rows": [(cell["label"], [_say(cell["measures"].get(f"{name}.{what}"), interval=True)
+                                      for name, what in columns])
+                     for cell in content["leaks"]["cells"] if "measures" in cell]}
+
+
 def _recordings(found: Sequence[Recording]) -> dict[str, Any]:
     films = [{"name": one.name, "manifest": one.manifest, "problem": one.problem,
               "plot": _image(plots.coverage(one.parts)) if one.parts else None}
@@ -226,7 +242,7 @@ def write_page(path: Path, result: Evaluation, content: Mapping[str, Any], *,
         counts=Counter(light.colour for light in lights),
         curves=[(title, _image(plots.curves(content, group))) for title, group in groups],
         comparison=comparison, columns=[title for title, _ in COLUMNS],
-        table=_table(comparison) if comparison else [],
+        table=_table(comparison) if comparison else [], leaks=_leaks(content),
         trade=_image(plots.privacy_utility(cells)) if cells else None,
         closed=[cell | cell["closed_set"] for cell in cells if "closed_set" in cell],
         pairs=before_after(result, outputs, show=show_originals),
