@@ -29,7 +29,8 @@ ATTACKERS = {"dlib": "dlib's descriptor (a modern recogniser)", "shape": "shape 
 UTILITY = ("detection.centerface.retained", "detection.centerface.ap", "landmarks.error",
            "pose.yaw", "expression.mouth", "outside.changed")
 COLUMNS = {"worst.rank_1": "worst recogniser", "dlib.rank_1": "dlib",
-           "parrot.worst.rank_1.own": "parrot, own key: worst", "parrot.dlib.rank_1.own": "parrot, own key",
+           "parrot.worst.rank_1.own": "parrot, own key: worst",
+           "parrot.dlib.rank_1.own": "parrot, own key",
            "parrot.dlib.rank_1.given": "parrot, the run's key", "eigenfaces.rank_1": "eigenfaces",
            "lbph.rank_1": "LBPH", "detection.centerface.retained": "face found",
            "expression.mouth": "mouth follows"}

@@ -42,8 +42,8 @@ def as_markdown(found: Mapping[str, Any]) -> str:
                  for key in cell.get("measures", {}) if key.count(".") == 1
                  and key.endswith(".rank_1") and key != f"{WORST}.rank_1"]
     columns = [*attackers, *([WORST] if len(attackers) > 1 else [])]
-    lines = [*_preface(found), "", "| " + " | ".join(["", *(f"{name}: rank-1 (%) | {name}: same-sex mean rank"
-                                      for name in columns)]) + " |",
+    titles = [f"{name}: rank-1 (%) | {name}: same-sex mean rank" for name in columns]
+    lines = [*_preface(found), "", "| " + " | ".join(["", *titles]) + " |",
              "| --- " * (1 + 2 * len(columns)) + "|"]
     for cell in found["cells"]:
         rows = cell.get("measures", {})

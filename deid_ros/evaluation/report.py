@@ -71,12 +71,11 @@ def _heading(word: str, result: Evaluation) -> str:
     heading = _HEADINGS.get(word)
     if heading is None:
         first, _, name = word.partition(".")
-        titles = {str(one["name"]): str(one["title"]) for one in _recognisers(result)}
-        name = titles.get(name or first, name or first)
+        name = name or first
         heading = {"parrot": f"Parrot attack, {name}: second photos put through the same tool",
                    "adaptive": f"Adaptive attack, {name}: it has learned to undo the tool",
-                   }.get(first if "." in word else "", name if name == word else
-                         f"Recognised by the {name}, which knows {{known}} of all {{n}} people")
+                   }.get(first if "." in word else "",
+                         f"Recognised by {name}, which knows {{known}} of all {{n}} people")
     known = ("another photograph" if result.settings.get("known") == "second photographs"
              else "the original")
     return heading.format(n=len(result.people), known=known,
@@ -118,9 +117,10 @@ def _preface(result: Evaluation) -> list[str]:
               "interval: over people; chance: what guessing gives, or another person's picture"]
     pairs = result.settings.get("impostor_pairs")
     if isinstance(pairs, dict):
-        lines.append(f"pairs of different people: {pairs['all']}, {pairs['same_sex']} of one sex; "
-                     "a false accept rate is")
-        lines.append(f"  given only where at least {LEAST_ACCEPTED} of them are accepted at it")
+        lines += textwrap.wrap(
+            f"impostor pairs: {pairs['all']}, {pairs['same_sex']} of one sex; a false accept rate "
+            f"is given only where it accepts {LEAST_ACCEPTED} of them or more", 98,
+            subsequent_indent="  ")
     for one in _recognisers(result):
         word = "independent" if one["independent"] else "NOT independent"
         note = f": {one['note']}" if one["note"] else ""
