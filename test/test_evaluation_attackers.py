@@ -239,3 +239,14 @@ def test_what_becomes_smaller_is_averaged_first():
     points = np.array([[100, 100], [300, 100], [200, 300.0]])
     chip = aligned(stripes, points, points / 8, (40, 40)).astype(int)
     assert np.abs(chip - 127).max() <= 12
+
+
+def test_the_example_of_the_documents_is_the_default(tmp_path):
+    from pathlib import Path
+
+    text = (Path(__file__).parents[1] / "docs" / "privacy.md").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
+    found, default = recipe_of(tmp_path / "mine.onnx"), Recipe()
+    assert np.array(found.points) == pytest.approx(np.array(default.points), abs=1e-4)
+    assert found.scale == pytest.approx(default.scale, abs=1e-6)
+    assert found.size == (112, 112) and found.mean == default.mean and found.independent

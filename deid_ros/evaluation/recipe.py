@@ -74,7 +74,7 @@ def recipe_of(model: Path) -> Recipe:
         return BUILT_IN[model.stem]
     if model.suffix.lower() == ".xml":
         raise EvaluationError(f"How {model} wants its faces is not known; write {path} with "
-                              "points, size, colour, mean and scale (README.md has an example).")
+                              "points, size, colour, mean and scale (docs/privacy.md has an example).")
     return Recipe()
 
 
@@ -85,7 +85,7 @@ def _read(path: Path) -> Recipe:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise EvaluationError(f"{path} is not YAML ({' '.join(str(error).split())[:120]}); see "
-                              "the example in README.md.") from None
+                              "the example in docs/privacy.md.") from None
     known = [one.name for one in fields(Recipe)]
     if not isinstance(content, Mapping) or not content.keys() <= set(known):
         raise EvaluationError(f"{path} may say {', '.join(known)} and nothing else.")
