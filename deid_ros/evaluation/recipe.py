@@ -73,8 +73,9 @@ def recipe_of(model: Path) -> Recipe:
     if model.stem in BUILT_IN:
         return BUILT_IN[model.stem]
     if model.suffix.lower() == ".xml":
-        raise EvaluationError(f"How {model} wants its faces is not known; write {path} with points, "
-                              "size, colour, mean and scale (docs/privacy.md has an example).")
+        raise EvaluationError(f"How {model} wants its faces is not known; write {path} with "
+                              "points, size, colour, mean and scale (docs/privacy.md has an "
+                              "example).")
     return Recipe()
 
 
