@@ -14,6 +14,7 @@ from bag_support import KINDS, messages, read_bag, write_bag
 from PIL import Image
 from rosbags.rosbag2.storage_mcap import zstd
 from sample_faces import FakeFinder, make_face
+from test_media_canaries import CANARY, PICTURES
 from test_media_videos import write as write_clip
 
 from deid_ros.cli import main
@@ -187,3 +188,20 @@ def test_the_command_can_leave_it_out(tmp_path, monkeypatch):
     picture(tmp_path, "a.png", "PNG")
     assert main(["run", "a.png", "-o", "out", "--replace", "solid", "--no-marking"]) == 0
     assert b"iptc" not in (tmp_path / "out" / "a.png").read_bytes()
+
+
+def test_a_tiff_of_16_bits_stays_as_it_is(tmp_path):
+    made = run(tmp_path, picture(tmp_path, "a.tiff", "TIFF", deep=True)).read_bytes()
+    assert b"iptc" not in made
+
+
+@pytest.mark.parametrize("name", [name for name in PICTURES if not name.startswith(
+    ("rows", "before_end", "gray", "tail.pgm", "deep_tail"))])
+def test_no_canary_leaves_beside_the_mark(tmp_path, name):
+    data = PICTURES[name](1)
+    with Image.open(io.BytesIO(data)) as image:
+        face = make_face((image.width / 2, image.height / 2), image.width / 2, trusted=False)
+    (tmp_path / name).write_bytes(data)
+    made = run(tmp_path, tmp_path / name, faces=face).read_bytes()
+    assert CANARY not in made
+    assert made.count(XMP) == (name.split(".")[-1] in ("jpg", "png", "webp", "tiff"))
