@@ -10,6 +10,7 @@ import pytest
 
 from deid_ros.evaluation import measures as m
 from deid_ros.evaluation.attackers import DlibAttacker, GeometryAttacker, ShapeAttacker
+from deid_ros.evaluation.attributes import read_off
 from deid_ros.evaluation.evaluate import Evaluation, impostor_pairs
 from deid_ros.evaluation.intervals import summarise
 from deid_ros.evaluation.observations import Observations
@@ -216,7 +217,7 @@ def test_table_and_json(n):
     assert "nan" not in text and "inf" not in text
     assert "nobody" in text and "range over keys" in text
     content = json.loads(json.dumps(as_json(result), allow_nan=False))
-    assert content["schema"] == 1 and content["people"] == n
+    assert content["schema"] == 2 and content["people"] == n
     assert set(content["measures"]["dlib.rank_1"]) == {
         "label", "unit", "value", "interval", "chance", "people", "range", "per_key"}
     if n == 10:
@@ -264,3 +265,31 @@ def test_second_photographs_say_whether_the_attacker_knows_people_at_all():
     observed = dataclasses.replace(observations(LINE, LINE), unaltered={"dlib": seen})
     assert values(observed)["dlib.unaltered"] == 0.5 == values(observed)["dlib.rank_1"] / 2
     assert "dlib.unaltered" not in values(observations(LINE, LINE))
+
+
+def test_the_sex_is_read_off_what_shows_it():
+    rng = np.random.default_rng(0)
+    sex = np.array(["F"] * 30 + ["M"] * 20)
+    own = rng.normal(size=(50, 8))
+    shows = np.where(sex == "M", 6.0, -6.0)[:, None] * np.eye(8)[0]
+    hidden, kept = own, own + shows
+    missing = np.zeros(50, bool)
+    missing[:5] = True
+    known = own + shows
+    for probes, low, high in ((kept, 0.99, 1.0), (hidden, 0.35, 0.65)):
+        got = values(observations(known, probes, sex=list(sex)))
+        assert low <= got["inference.dlib.sex"] <= high
+        assert got["inference.dlib.sex_before"] == 1.0
+    # A missing output is counted as right; a sex that is not known is not asked for.
+    assert read_off(known, np.full((50, 8), np.nan), sex).tolist() == [1.0] * 50
+    unsure = np.where(np.arange(50) == 3, "?", sex)
+    assert np.isnan(read_off(known, kept, unsure)).tolist() == [i == 3 for i in range(50)]
+    assert read_off(known[26:35], kept[26:35], sex[26:35]) is None
+    assert read_off(known[:0], kept[:0], sex[:0]) is None
+
+
+def test_the_sex_cannot_be_learned_from_the_person_asked_about():
+    rng = np.random.default_rng(1)
+    sex = rng.permutation(["F"] * 40 + ["M"] * 40)
+    noise = rng.normal(size=(80, 400))
+    assert 0.3 < read_off(noise, noise, sex).mean() < 0.7

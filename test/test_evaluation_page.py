@@ -79,11 +79,11 @@ def report(result, tmp_path):
     """Writes the page with everything in it, returns path and text."""
     pytest.importorskip("jinja2"), pytest.importorskip("matplotlib")
 
-    def write(**options):
+    def write(content=None, **options):
         outputs = {person.id: picture(tmp_path / f"out-{person.id}.png", BLUE)
                    for person in result.people[:9]}
         path = tmp_path / "report.html"
-        content = json.loads(json.dumps(as_json(result), allow_nan=False))
+        content = json.loads(json.dumps(content or as_json(result), allow_nan=False))
         p.write_page(path, result, content, outputs=outputs,
                      thresholds=read_thresholds(share_path("config", "report.yaml")),
                      comparison=COMPARISON, files={"a.onnx": "0" * 64}, command="deid evaluate x",
@@ -114,6 +114,26 @@ def test_the_page_is_whole_and_needs_no_network(report):
         assert words in text, words
     assert not re.search(r">\s*(nan|None|inf)\b", text)
     assert 'name="viewport"' in text and "@media print" in text
+
+
+def test_the_page_says_who_is_independent_and_where_it_leaks(result, report):
+    content = as_json(result)
+    content["settings"]["recognisers"].append(
+        {"name": "mine", "title": "recogniser mine.onnx", "independent": True, "note": "a note"})
+    content["settings"]["impostor_pairs"] = {"all": 45, "same_sex": 20}
+    row = {"value": 0.2, "interval": [0.1, 0.4], "unit": "share", "label": ""}
+    content["leaks"] = {"people": 10, "cells": [
+        {"key": "as_is", "label": "as it is set", "measures": {"worst.rank_1": row}},
+        {"key": "original_grey", "label": "control: <b>", "measures": {}}]}
+    text = re.sub(r"\s+", " ", report(content=content)[1])
+    assert "dlib descriptor: not independent." in text
+    assert "recogniser mine.onnx: independent of the tool: a note." in text
+    assert "10 people are 45 pairs of strangers, 20 of one sex" in text
+    assert "<td>as it is set</td>" in text and "20.0 % (10.0 to 40.0)" in text
+    assert "control: &lt;b&gt;" in text and "that the test is fair" in text
+    del content["leaks"]["cells"][1]
+    assert "that the test is fair" not in report(content=content)[1]
+    assert "Where it leaks" not in report()[1]
 
 
 def test_originals_are_painted_over_unless_asked_for(report):

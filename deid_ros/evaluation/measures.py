@@ -13,13 +13,14 @@ import numpy as np
 from deid_ros.evaluation import recognition as r
 from deid_ros.evaluation.adaptive import LEAST, learned_distances
 from deid_ros.evaluation.attackers import Attacker
+from deid_ros.evaluation.attributes import read_off
 from deid_ros.evaluation.intervals import Measure, mean_measure, median_measure, pearson
 from deid_ros.evaluation.observations import Observations
 from deid_ros.evaluation.precision import average_precision
 
 __all__ = ["FAR_GRID", "adaptive", "carried", "contributor_share", "curves_of", "detection",
            "distances_of", "downstream", "expression", "identification", "impersonation",
-           "measures_of", "parrot", "picture", "unaltered", "variety", "verification"]
+           "inference", "measures_of", "parrot", "picture", "unaltered", "variety", "verification"]
 
 #: The false accept rates at which the ROC is drawn.
 FAR_GRID = np.concatenate([[0.0], np.logspace(-3, 0, 61)])
@@ -176,6 +177,25 @@ def unaltered(attacker: Attacker, observed: Observations) -> list[Measure]:
                          r.hits(found, 1), 1 / len(known) if len(known) else None)]
 
 
+def inference(attacker: Attacker, observed: Observations) -> list[Measure]:
+    """Whether the sex can be read off outputs, and off the pictures as they were.
+
+    Nothing where it is known of too few people; see ``attributes.read_off``. Chance is the
+    share of the more frequent one.
+    """
+    known, sex = observed.known[attacker.name], observed.sex
+    before = read_off(known, observed.unaltered.get(attacker.name, known), sex)
+    after = read_off(known, observed.probes[attacker.name], sex)
+    if before is None or after is None:
+        return []
+    counts = [int((sex == one).sum()) for one in ("M", "F")]
+    chance = max(counts) / sum(counts)
+    return [mean_measure(f"inference.{attacker.name}.sex", "the sex is read off the output",
+                         "share", after, chance),
+            mean_measure(f"inference.{attacker.name}.sex_before",
+                         "the sex is read off the unaltered picture", "share", before, chance)]
+
+
 def detection(observed: Observations) -> list[Measure]:
     """Retention: of the faces that a detector found, how many it still finds."""
     out = []
@@ -328,6 +348,7 @@ def measures_of(observed: Observations, attackers: Sequence[Attacker], *,
             out += parrot(attacker, observed, second)
         if attacker.recogniser:
             out += adaptive(attacker, observed)
+            out += inference(attacker, observed)
     out += (detection(observed) + downstream(observed) + picture(observed)
             + expression(observed))
     for attacker in attackers[:1]:

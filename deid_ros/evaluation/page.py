@@ -174,6 +174,7 @@ def _leaks(content: Mapping[str, Any]) -> dict[str, Any] | None:
     names = [str(one["name"]) for one in content["settings"].get("recognisers", [])]
     columns = [(name, what) for name in (*names, WORST) for what in _RANKS]
     return {"people": content["leaks"]["people"],
+            "control": any(cell["key"] == "original_grey" for cell in content["leaks"]["cells"]),
             "columns": [f"{name}: {_RANKS[what]}" for name, what in columns],
             "rows": [(cell["label"], [_say(cell["measures"].get(f"{name}.{what}"), interval=True)
                                       for name, what in columns])

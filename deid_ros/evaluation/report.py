@@ -14,13 +14,14 @@ from deid_ros.evaluation.measures import FAR_GRID, LEAST_ACCEPTED
 __all__ = ["SCHEMA", "as_json", "as_table", "format_number", "plain"]
 
 #: Version of the JSON: raised when a key changes its meaning or goes away.
-SCHEMA = 1
+SCHEMA = 2
 
 #: Beginning of a measure's key -> heading; {n} is the number of people.
 _HEADINGS = {
     "worst": "Recognised by the worst of {recognisers}, which knows {known} of all {n} people",
     "parrot.worst": "Parrot attack, the worst of {recognisers}",
     "adaptive.worst": "Adaptive attack, the worst of {recognisers}",
+    "inference.worst": "What an output says about the person, to the worst of {recognisers}",
     "dlib": "Recognised by dlib's descriptor, which knows {known} of all {n} people",
     "shape": "Recognised by the shape of jaw, brows and nose alone, pose and expression removed",
     "geometry": "Recognised by where jaw, brows and nose lie, turned to the front",
@@ -40,6 +41,7 @@ _HEADINGS = {
 }
 _SECTION_OF = {"expression.mouth": "follows", "expression.eyes": "follows",
                "pose": "landmarks", "outside": "sharpness"}
+_ATTACKS = ("parrot", "adaptive", "inference")
 _LANDMARKS = {"dlib68": "dlib's 68-point predictor (for non-commercial use)",
               "mesh": "the face mesh's 68-point subset"}
 
@@ -74,6 +76,7 @@ def _heading(word: str, result: Evaluation) -> str:
         name = name or first
         heading = {"parrot": f"Parrot attack, {name}: second photos put through the same tool",
                    "adaptive": f"Adaptive attack, {name}: it has learned to undo the tool",
+                   "inference": f"What an output says about the person, to {name}",
                    }.get(first if "." in word else "",
                          f"Recognised by {name}, which knows {{known}} of all {{n}} people")
     known = ("another photograph" if result.settings.get("known") == "second photographs"
@@ -94,7 +97,7 @@ def _section(key: str) -> str:
     first, second, *_ = key.split(".")
     if key in _SECTION_OF:
         return _SECTION_OF[key]
-    return f"{first}.{second}" if first in ("parrot", "adaptive") else _SECTION_OF.get(first, first)
+    return f"{first}.{second}" if first in _ATTACKS else _SECTION_OF.get(first, first)
 
 
 def _preface(result: Evaluation) -> list[str]:

@@ -20,8 +20,8 @@ WORST = "worst"
 
 #: Parts of keys -> whether more of it is worse for the people.
 _MORE_IS_WORSE = {"rank_1": True, "rank_5": True, "tar_at_far_1e-2": True,
-                  "tar_at_far_1e-3": True, "mean_rank": False, "eer": False}
-_ATTACKS = ("", "parrot.", "adaptive.")
+                  "tar_at_far_1e-3": True, "mean_rank": False, "eer": False, "sex": True}
+_ATTACKS = ("", "parrot.", "adaptive.", "inference.")
 
 
 def worst_of(measures: Sequence[Summary], recognisers: Sequence[str]) -> list[Summary]:
