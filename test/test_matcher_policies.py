@@ -11,8 +11,9 @@ from synthetic_gallery import faces, make_gallery
 from deid_ros.errors import ConfigError, GalleryError
 from deid_ros.faces import MATCH_BASE
 from deid_ros.matcher import POLICIES, policy_index
-from deid_ros.matcher.blending import LEAST, Pool
+from deid_ros.matcher.blending import GROUP, Pool
 from deid_ros.matcher.policies import LEADING, choose, generator_for
+from deid_ros.matcher.traits import AGE
 
 PINNED_RANDOM = 0.5517659673122628
 PINNED_IDS = ("id031", "id006", "id018", "id022", "id011")
@@ -223,25 +224,26 @@ def people_of_all_kinds():
 def test_groups_by_age_and_complexion():
     gallery = people_of_all_kinds()
     pool = Pool(gallery, mix=2, keep=("sex", "age", "complexion"))
-    assert len(pool.groups) == 18 and min(map(len, pool.groups.values())) >= LEAST
-    for sex, ages, tones in ((0, slice(0, 36), "young"), (90, slice(56, 90), "old")):
-        for row in range(sex, sex + 90):
-            if ages.start + 8 < gallery.age[row] < ages.stop - 8 and gallery.complexion[row] > 38:
-                name = pool.group_of(gallery.embeddings[row])
-                assert name == f"{'MF'[sex > 0]} {tones} light"
-    # Where a band has enough people, they alone contribute.
-    pool = Pool(gallery, mix=2, keep=("sex", "age"))
-    assert (gallery.age[pool.groups["M old"]] >= 56).all()
-    assert len(pool.groups["M old"]) > LEAST
+    assert len(pool.groups) == 18 and {len(rows) for rows in pool.groups.values()} == {GROUP}
+    for sex, low, high, name in (("M", 18, 30, "young"), ("F", 70, 85, "old")):
+        rows = np.flatnonzero((gallery.sex == sex) & (gallery.age > low) & (gallery.age < high)
+                              & (gallery.complexion > 40))
+        assert len(rows) and {pool.group_of(gallery.embeddings[row]) for row in rows} == {
+            f"{sex} {name} light"}
+    for name, middle in zip(("young", "middle", "old"), AGE.middles):
+        ages = gallery.age[Pool(gallery, mix=2, keep=("sex", "age")).groups[f"M {name}"]]
+        assert len(ages) == GROUP and abs(ages.mean() - middle) < 6
 
 
 def test_a_small_band_takes_the_nearest_to_its_middle():
     gallery = people_of_all_kinds()
-    age = np.where(np.arange(180) < 3, 25, np.clip(gallery.age, 40, None))
-    pool = Pool(dataclasses.replace(gallery, age=age), mix=2, keep=("sex", "age"))
-    young = age[pool.groups["M young"]]
-    assert len(young) == LEAST and sorted(young)[:3] == [25] * 3
-    assert sorted(young)[3:] == sorted(np.sort(age[:90])[3:LEAST])
+    few = dataclasses.replace(gallery, usable=(gallery.complexion > 10)
+                              | (np.arange(180) % 90 < 8))
+    rows = Pool(few, mix=2, keep=("sex", "complexion")).groups["M dark"]
+    dark = np.flatnonzero((gallery.complexion < 0) & few.usable & (few.sex == "M"))
+    assert len(rows) == GROUP and len(dark) and set(dark.tolist()) <= set(rows.tolist())
+    others = np.setdiff1d(np.flatnonzero(few.usable & (few.sex == "M")), rows)
+    assert gallery.complexion[rows].mean() < gallery.complexion[others].mean() - 10
 
 
 def test_what_the_gallery_does_not_know_is_not_kept(gallery):

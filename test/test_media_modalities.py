@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from modalities_support import STORE, connection, files, likely, own, texts
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from deid_ros.media.bags.modalities import (
     BIOMETRIC,
@@ -68,17 +69,51 @@ def test_texts_that_are_pictures_are_dropped(way, kind):
                      connection("acme.Thing", form="json"), ros1=False).plain
 
 
-@pytest.mark.parametrize("form", ["json", "protobuf", "cdr", "cbor"])
-def test_rows_of_numbers_and_pieces_of_texts(form):
-    data = files()["JPEG"]
-    rows = [list(data[i:i + 32]) for i in range(0, len(data), 32)]
-    assert not judge_values({"rows": rows}).plain
-    assert not judge_values({"rows": [{"v": row} for row in rows]}).plain
-    pieces = texts(data)["base64"]
+def _block(number, data):
+    return bytes([number << 3 | 2, len(data) & 127 | 128, len(data) >> 7]) + data
+
+
+def _laid_out(form, rows):
+    """Rows of bytes as a message of a form: (connection, bytes); cbor nobody can read."""
+    if form == "json":
+        return connection("acme.Thing", form=form), json.dumps(
+            {"name": "a", "rows": [{"v": list(row)} for row in rows]}).encode()
+    if form == "protobuf":
+        return connection("acme.Thing", form=form), _block(1, b"name") + b"".join(
+            _block(2, _block(1, row)) for row in rows)
+    if form == "cbor":
+        return connection("acme.Thing", form=form), b"\xa1dname" + b"".join(rows)
+    text = "Row[] rows\n" + "=" * 80 + "\nMSG: own_msgs/Row\nuint8[] v"
+    store = get_typestore(Stores.EMPTY)
+    store.register(get_types_from_msg(text, "own_msgs/msg/Thing"))
+    made = store.types["own_msgs/msg/Thing"]([store.types["own_msgs/msg/Row"](np.frombuffer(
+        row, np.uint8)) for row in rows])
+    write = store.serialize_ros1 if form == "ros1" else store.serialize_cdr
+    return connection("own_msgs/msg/Thing", text, form=form), bytes(
+        write(made, "own_msgs/msg/Thing"))
+
+
+@pytest.mark.parametrize("form", ["json", "protobuf", "cdr", "ros1", "cbor"])
+@pytest.mark.parametrize("width", [8, 32, 60])
+def test_rows_of_bytes_go_in_every_form_and_a_few_stay(form, width):
+    data = bytes(value | 128 for value in files()["grey"])      # no text, no file's beginning
+    rows = [data[i:i + width] for i in range(0, len(data), width)]
+    for count, kept in ((3, True), (len(rows), False)):
+        about, raw = _laid_out(form, rows[:count])
+        verdict = judge(raw, about, ros1=False)
+        assert verdict.plain == kept, verdict
+        assert kept or "lies in it" not in verdict.reason
+
+
+@pytest.mark.parametrize("form", ["json", "protobuf", "cdr", "ros1", "cbor"])
+def test_a_file_among_the_bytes_goes_in_every_form(form):
+    about, raw = _laid_out(form, [files()["JPEG"][:300], files()["grey"][:9]])
+    assert judge(raw, about, ros1=False).modality == PICTURE
+
+
+def test_pieces_of_a_text_are_one_text():
+    pieces = texts(files()["JPEG"])["base64"]
     assert not judge_values({"p": [pieces[i:i + 60] for i in range(0, len(pieces), 60)]}).plain
-    framed = b"\x0a\x04name\x12" + bytes([len(data) & 127 | 128, len(data) >> 7]) + data
-    about = connection("acme.Thing", form=form)
-    assert not judge(framed, about, ros1=False).plain
 
 
 def test_markers_with_an_empty_texture_stay_and_with_one_go():
@@ -96,8 +131,8 @@ def _cloud(names, count, height=1, step=None, rng=None):
     step = step or 4 * len(names)
     fields = [make["sensor_msgs/msg/PointField"](n, 4 * i, 7, 1) for i, n in enumerate(names)]
     header = likely("std_msgs/msg/Header", np.random.default_rng(0))
-    data = np.zeros(count * step, np.uint8) if rng is None else rng.integers(
-        0, 60, count * step).astype(np.uint8)
+    data = np.zeros(count * step, np.uint8) if rng is None else rng.normal(
+        size=count * step // 4).astype(np.float32).view(np.uint8)
     return make["sensor_msgs/msg/PointCloud2"](
         header, height, count // height, fields, False, step, step * count // height, data, True)
 

@@ -108,7 +108,7 @@ def _info(args: argparse.Namespace) -> int:
         "schema": gallery.schema,
         "identities": f"{len(gallery)} ({counts})",
         "usable": int(gallery.usable.sum()),
-        "in bands": _bands(gallery),
+        "people": _spread(gallery),
         "extractor": f"{gallery.extractor}, {gallery.embeddings.shape[1]} numbers",
         "code size": gallery.code_size,
         "face space": _space(gallery.space),
@@ -120,18 +120,16 @@ def _info(args: argparse.Namespace) -> int:
     return 0
 
 
-def _bands(gallery: Gallery) -> str:
-    """How many usable people there are of each band of age and complexion."""
+def _spread(gallery: Gallery) -> str:
+    """The ages and complexions of the usable people."""
     import numpy as np
 
-    from deid_ros.matcher.traits import AGE, COMPLEXION
-
     parts = []
-    for bands, numbers in ((AGE, gallery.age), (COMPLEXION, gallery.complexion)):
+    for what, numbers in (("years", gallery.age), ("degrees of complexion", gallery.complexion)):
         known = numbers[gallery.usable & np.isfinite(numbers)]
-        parts += [f"{int((bands.of(known) == i).sum())} {name}" for i, name in
-                  enumerate(bands.names)] if len(known) else []
-    return ", ".join(parts) or "neither age nor complexion known"
+        if len(known):
+            parts.append(f"{known.min():.0f} to {known.max():.0f} {what}, median {np.median(known):.0f}")
+    return "; ".join(parts) or "neither age nor complexion known"
 
 
 def _space(digest: str) -> str:

@@ -14,13 +14,14 @@ around the first answer wherever the two squares differ.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import cv2
 import numpy as np
 
 from deid_ros.faces import DETECTION
-from deid_ros.geometry import Pose, project, reference_mesh
+from deid_ros.geometry import CALM, Pose, apply_expression, project, reference_mesh
 from deid_ros.inference import tflite_interpreter
 
 __all__ = ["MESHES", "MESH_POINTS", "FaceMesh", "crop_square", "mesh_box", "mesh_squares",
@@ -160,14 +161,19 @@ def mesh_box(mesh: np.ndarray) -> np.ndarray:
     return np.concatenate([low, mesh[:, :2].max(axis=0) - low])
 
 
+@functools.cache
+def _calm_mesh() -> np.ndarray:
+    return apply_expression(reference_mesh(), CALM)
+
+
 def posed_mesh(row: np.ndarray) -> np.ndarray:
-    """The mean face as a row of ``DETECTION`` says: float32 (468, 3) px.
+    """The mean face, calm, as a row of ``DETECTION`` says: float32 (468, 3) px.
 
     For faces that are too small for the networks: at their size, place and pose are all
     that is seen.
     """
     pose = Pose(float(row["yaw"]), 0.0, float(row["angle"]), 1.0, (0.0, 0.0))
-    mesh = project(reference_mesh(), pose)
+    mesh = project(_calm_mesh(), pose)
     have, want = mesh_box(mesh), row["box"].astype(np.float64)
     mesh *= np.sqrt(want[2:].prod() / have[2:].prod())
     mesh[:, :2] += want[:2] + want[2:] / 2 - (mesh[:, :2].min(0) + mesh[:, :2].max(0)) / 2

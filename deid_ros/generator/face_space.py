@@ -22,7 +22,7 @@ from deid_ros.errors import ModelError
 from deid_ros.generator import skin
 from deid_ros.resources import share_path
 
-__all__ = ["COARSE_SIDE", "SHOWN", "FaceSpace", "apply_expression", "window"]
+__all__ = ["COARSE_SIDE", "SHOWN", "FaceSpace", "window"]
 
 #: Side of the textures that the principal components describe.
 COARSE_SIDE = 128
@@ -45,22 +45,6 @@ def window() -> tuple[slice, slice]:
     rows, columns = np.flatnonzero(inner.any(1)), np.flatnonzero(inner.any(0))
     return (slice(int(rows[0]) - 1, int(rows[-1]) + 2),
             slice(int(columns[0]) - 1, int(columns[-1]) + 2))
-
-
-def apply_expression(shape: np.ndarray, expression: np.ndarray) -> np.ndarray:
-    """A shape (468, 3) in model units moved until its expression is the one asked for.
-
-    Args:
-        expression: the numbers of ``faces.EXPRESSION``; openings below zero are zero.
-    """
-    model = geometry.mesh_model()
-    wanted = np.asarray(expression, np.float64).copy()
-    wanted[[0, 3, 4]] = np.maximum(wanted[[0, 3, 4]], 0)
-    shape = np.asarray(shape, np.float64)
-    for _ in range(2):  # the second round mends what is not linear
-        gap = wanted - geometry.measure_expression(shape)
-        shape = shape + np.tensordot(gap, model["fields"], 1)
-    return shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +170,6 @@ class FaceSpace:
         expression = np.asarray(expression, np.float32)
         texture_code = coefficients / self.texture_unit
         texture_code = texture_code - (expression - self.expression_mean) @ self.texture_moves
-        neutral = apply_expression(shape, self.expression_mean)
+        neutral = geometry.apply_expression(shape, self.expression_mean)
         shape_code = self.shape_basis @ (neutral - self.shape_mean).reshape(-1)
         return np.concatenate([texture_code, shape_code / self.shape_unit]).astype(np.float32)

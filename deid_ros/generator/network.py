@@ -23,7 +23,7 @@ from deid_ros.generator.face_space import COARSE_SIDE, SHOWN, FaceSpace, window
 __all__ = ["build_discriminator", "build_generator"]
 
 # Part of the portraits' own detail that is drawn at most; all of it looks like grain.
-_DETAIL = 0.8
+_DETAIL = 0.6
 _TIMES = TEXTURE_SIDE // COARSE_SIDE
 _CHANNELS = {16: 128, 32: 96, 64: 48, 128: 24}
 
@@ -138,6 +138,30 @@ class DepthToSpace(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("deid_ros")
+class NoGrid(layers.Layer):
+    """What comes back with every cell of ``DepthToSpace`` taken out: (n, h, w, k*k*c).
+
+    To look like skin it is enough for a judge that there is something fine; the cheapest is
+    the same dots in every cell, which people see as a grid. The part of each place in the
+    cell that is the same in the cells around goes; their mean stays.
+    """
+
+    def __init__(self, times: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.times = times
+
+    def call(self, x: Any) -> Any:
+        _, h, w, c = x.shape
+        cells = ops.reshape(x, (-1, h, w, self.times ** 2, c // self.times ** 2))
+        apart = cells - ops.mean(cells, axis=3, keepdims=True)
+        again = ops.average_pool(ops.reshape(apart, (-1, h, w, c)), 5, 1, padding="same")
+        return x - again
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "times": self.times}
+
+
+@keras.saving.register_keras_serializable("deid_ros")
 class Restrain(layers.Layer):
     """Detail (n, 384, 384, 3) made weaker where it is stronger than ``limit``.
 
@@ -225,8 +249,8 @@ def build_generator(space: FaceSpace, *, latent: int = 192, seed: int = 0) -> ke
         x = layers.Conv2D(channels, 3, padding="same")(x)
         x = Modulate()([x, z])
     # Starts at zero: the untrained network is the linear texture.
-    detail = DepthToSpace(_TIMES)(layers.Conv2D(3 * _TIMES ** 2, 3, padding="same",
-                                                kernel_initializer="zeros")(x))
+    detail = layers.Conv2D(3 * _TIMES ** 2, 3, padding="same", kernel_initializer="zeros")(x)
+    detail = DepthToSpace(_TIMES)(NoGrid(_TIMES)(detail))
     detail = Restrain(_DETAIL / 127.5 * space.texture_detail, dtype="float32")(detail)
     smooth = layers.UpSampling2D(_TIMES, interpolation="bilinear",
                                  dtype="float32")(coarse)

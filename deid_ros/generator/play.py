@@ -19,7 +19,7 @@ from deid_ros import geometry
 from deid_ros.errors import GeneratorError
 from deid_ros.faces import EXPRESSION
 from deid_ros.generator import atlas
-from deid_ros.generator.face_space import FaceSpace, apply_expression
+from deid_ros.generator.face_space import FaceSpace
 from deid_ros.generator.surrogate import alpha_texture
 
 __all__ = ["ANGLES", "EXPRESSIONS", "LIMITS", "Look", "Studio", "at_times", "expression_of",
@@ -174,7 +174,7 @@ class Studio:
                                  "deid db build")
         texture = self._network.texture(look.code, look.expression)
         side = self._size * _OVERSAMPLING
-        shape = apply_expression(self.space.shape(look.code), look.expression)
+        shape = geometry.apply_expression(self.space.shape(look.code), look.expression)
         pose = geometry.Pose(*(float(a) for a in look.angles), scale=_SCALE * side,
                              center=(side / 2, side / 2))
         drawn = atlas.render(np.dstack([texture, self._alpha]),

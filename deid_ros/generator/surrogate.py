@@ -16,7 +16,7 @@ import numpy as np
 from deid_ros import geometry
 from deid_ros.errors import GeneratorError, ModelError
 from deid_ros.generator import atlas, skin
-from deid_ros.generator.face_space import SHOWN, FaceSpace, apply_expression
+from deid_ros.generator.face_space import SHOWN, FaceSpace
 from deid_ros.generator.mouth import open_wide
 from deid_ros.resources import model_path, onnx_runtime, share_path
 
@@ -38,9 +38,6 @@ _PASSED = np.array([1, 1, 1, 1, 1, 0, 0], np.float32)
 # How much stronger than in the gallery shapes differ: hair, ears and neck of the source
 # pull a recogniser's eye back to the source's own.
 _SHAPED = 1.25
-# How much farther nose and mouth are drawn before the middle of the head: lit from the
-# front, as textures are, faces would look turned less than they are.
-_DEPTH = 1.3
 # How far, at most, painted lips or lids are from where the mesh has them.
 _PAINTED = 0.03
 # Eyes that differ by less than twice this are open alike; more is a wink.
@@ -198,8 +195,7 @@ class SurrogateGenerator:
             self._remember(name, track)
         self._tracks.move_to_end(name)
         self._update(track, face["expression"])
-        shape = apply_expression(track.shape, self._drawn(face["expression"], track.code))
-        shape[:, 2] *= np.where(shape[:, 2] < 0, _DEPTH, 1)
+        shape = geometry.apply_expression(track.shape, self._drawn(face["expression"], track.code))
         pose = geometry.Pose(float(face["yaw"]), float(face["pitch"]), float(face["roll"]),
                              float(face["scale"]), (float(face["center"][0]),
                                                     float(face["center"][1])))

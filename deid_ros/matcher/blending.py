@@ -10,12 +10,12 @@ from deid_ros.errors import ConfigError
 from deid_ros.matcher.gallery import Gallery
 from deid_ros.matcher.traits import AGE, COMPLEXION, Traits
 
-__all__ = ["LEAST", "Pool"]
+__all__ = ["GROUP", "Pool"]
 
-#: Identities in a group at least: where a band has fewer, the nearest to its middle join.
-LEAST = 16
+#: Identities in a group: those nearest to the middle of its bands.
+GROUP = 16
 # How far people must differ to look as different: years, degrees.
-_SCALE = {"age": 20.0, "complexion": 25.0}
+_SCALE = {"age": 20.0, "complexion": 15.0}
 
 
 class Pool:
@@ -86,18 +86,15 @@ class Pool:
     def _within(self, sex: str) -> Iterator[tuple[str, np.ndarray]]:
         """The groups of a sex: every combination of the bands that are kept."""
         rows = self._sexes[sex]
-        numbers = [np.asarray(getattr(self.gallery, name), np.float64)[rows]
-                   for name, _ in self._bands]
+        # By the same measure as people before a camera: one photograph's light misleads.
+        numbers = [self.traits.read(name, self.gallery.embeddings[rows]) for name, _ in self._bands]
         shape = [len(bands.names) for _, bands in self._bands]
         for place in np.ndindex(*shape):
-            inside, far = np.ones(len(rows), bool), np.zeros(len(rows))
+            far = np.zeros(len(rows))
             for (name, bands), values, band in zip(self._bands, numbers, place):
-                inside &= bands.of(values) == band
-                gap = np.abs(values - bands.middles[band]) / _SCALE[name]
-                far += np.where(np.isnan(gap), 9.0, gap)
-            order = np.argsort(np.where(inside, far, far + 100), kind="stable")
-            chosen = order[:max(int(inside.sum()), LEAST, self.mix)]
-            yield self._name(sex, place), rows[np.sort(chosen)]
+                far += np.abs(values - bands.middles[band]) / _SCALE[name]
+            count = max(GROUP, self.mix) if self._bands else len(rows)
+            yield self._name(sex, place), rows[np.sort(np.argsort(far, kind="stable")[:count])]
 
     def _name(self, sex: str, place: tuple[int, ...]) -> str:
         return " ".join([sex, *(bands.names[band] for (_, bands), band
@@ -114,7 +111,8 @@ class Pool:
                 nearest is taken where sex is not kept.
         """
         row = np.asarray(embedding)[None]
-        place = tuple(int(bands.of(self.traits.read(name, row))[0]) for name, bands in self._bands)
+        place = tuple(int(np.searchsorted(bands.seen, self.traits.read(name, row)[0], side="right"))
+                      for name, bands in self._bands)
         return self._name(self._sex(row, rng, distances), place)
 
     def _sex(self, row: np.ndarray, rng: np.random.Generator | None,

@@ -24,7 +24,7 @@ _NARROW = np.array([16.0, 8.0, 8.0], np.float32)  # least spread of skin in thes
 
 # Limits of what the source may do to the surrogate.
 _CONTRAST = (0.7, 1.1)
-_COLOURFUL = (0.3, 1.2)
+_COLOURFUL = (0.3, 0.8)  # as strong as in the surrogate, orange skin turns green in places
 _SHADE = 0.35       # this part of the skin's level and less is no skin but a feature
 _DEPTH = (0.6, 1.6) # of the features' distance from the skin, besides its level
 _SHADING = 24.0     # levels; what is farther from the skin's level keeps its contrast

@@ -11,7 +11,6 @@ from deid_ros.generator.face_space import (
     COARSE_SIDE,
     SHOWN,
     FaceSpace,
-    apply_expression,
     window,
 )
 from deid_ros.training.light import even_light
@@ -77,7 +76,7 @@ def fit_face_space(people: TrainingSet, *, texture_count: int = 256,
     coefficients = coefficients - (both.expressions - mean) @ moves
     texture_unit = float(np.sqrt((coefficients ** 2).sum(1).mean()))
 
-    neutral = np.array([apply_expression(s, mean) for s in both.shapes]).reshape(count, -1)
+    neutral = np.array([geometry.apply_expression(s, mean) for s in both.shapes]).reshape(count, -1)
     shape_mean = neutral.mean(0)
     shape_basis = _components(neutral - shape_mean, min(shape_count, count - 1))
     shape_codes = (neutral - shape_mean) @ shape_basis.T
@@ -156,5 +155,5 @@ def encode(space: FaceSpace, frame: np.ndarray, mesh: np.ndarray, sex: str
         texture, valid = skin.darken_mouth(texture), valid | skin.regions()["mouth"]
     shape = geometry.frontalise(mesh, pose)
     code = space.project(texture, shape, expression, valid)
-    return (code, apply_expression(shape, space.expression_mean).astype(np.float32),
+    return (code, geometry.apply_expression(shape, space.expression_mean).astype(np.float32),
             float(np.degrees(np.arctan2(level - 50, yellow))))

@@ -10,7 +10,7 @@ import numpy as np
 
 from deid_ros import geometry
 from deid_ros.generator import atlas, skin
-from deid_ros.generator.face_space import FaceSpace, apply_expression
+from deid_ros.generator.face_space import FaceSpace
 
 __all__ = ["draw_losses", "draw_sheet", "forget_rows"]
 
@@ -25,7 +25,7 @@ def _texture(network: object, codes: np.ndarray, expressions: np.ndarray) -> np.
 
 def _face(space: FaceSpace, texture: np.ndarray, code: np.ndarray, expression: np.ndarray,
           yaw: float, pitch: float) -> np.ndarray:
-    shape = geometry.with_skirt(apply_expression(space.shape(code), expression))
+    shape = geometry.with_skirt(geometry.apply_expression(space.shape(code), expression))
     side = atlas.TEXTURE_SIDE
     pose = geometry.Pose(yaw, pitch, 0, 0.39 * side, (side / 2, side / 2))
     return atlas.render(texture, geometry.project(shape, pose), side)[..., :3]

@@ -144,18 +144,20 @@ class Bag:
         """What would become of its topics; every message is looked at."""
         verdicts = Verdicts(wishes, ros1=self.kind == "ros1")
         for number in range(len(self.files)):
-            scan = self.open(number, scratch=scratch)
+            scan, met = self.open(number, scratch=scratch), set()
             try:
                 for connection, _, data in scan.messages():
                     about = scan.by_id.get(connection)
                     if about is None:
                         continue
+                    met.add(about.id)
                     try:
                         verdicts.decide(about, self.unpacked(data))
                     except zstd.ZstdError as error:
                         verdicts.damaged(about, str(error))
                 for about in scan.connections:
-                    verdicts.meet(about)
+                    if about.id not in met and about.msgtype:
+                        verdicts.may_declare(about)
             finally:
                 scan.close()
         yield from verdicts.plans()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any
 
 from rosbags.interfaces import MessageDefinitionFormat, Nodetype
@@ -13,9 +16,34 @@ from rosbags.typesys.msg import normalize_msgtype
 
 from deid_ros.errors import FrameError
 
-__all__ = ["contents", "is_defined", "layout", "type_of"]
+__all__ = ["Layout", "Pairs", "contents", "is_defined", "is_standard", "layout", "protobuf",
+           "read_json", "type_of"]
 
 _DEPTH = 40         # of messages in messages
+_DIGITS = 32        # of a number in JSON
+_FIELD_NUMBERS = 512    # different ones in one Protobuf message
+
+
+class Pairs(tuple):
+    """An object of JSON: every key with its value, also where a key comes twice."""
+
+
+def read_json(text: str | bytes) -> Any:
+    """JSON with nothing left out.
+
+    Raises:
+        ValueError: it is none, or has numbers that are longer than numbers are.
+    """
+    return json.loads(text, object_pairs_hook=Pairs, parse_int=_number(int),
+                      parse_float=_number(float))
+
+
+def _number(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        if len(text) > _DIGITS:
+            raise ValueError(f"a number has {len(text)} digits")
+        return kind(text)
+    return read
 
 
 def type_of(connection: Any) -> str:
@@ -53,9 +81,9 @@ def contents(data: bytes, connection: Any, *, ros1: bool) -> Any:
     form = "ros1" if ros1 else connection.ext.serialization_format
     try:
         if form == "json":
-            return json.loads(data)
+            return read_json(data)
         if form == "protobuf":
-            return list(_protobuf(memoryview(data), 0))
+            return protobuf(data)
         if form not in ("cdr", "ros1", ""):
             raise ValueError(f"its serialisation '{form}' is not known")
         definition = connection.msgdef
@@ -80,8 +108,7 @@ def contents(data: bytes, connection: Any, *, ros1: bool) -> Any:
 @cache
 def _stores(kind: str, form: Any, text: str, ros1: bool) -> list[Any]:
     """Where a type is looked up: the bag's own definition, else what ROS defines."""
-    known = ([Stores.ROS1_NOETIC] if ros1 else [Stores.LATEST, Stores.ROS2_HUMBLE])
-    standard = [get_typestore(name) for name in known]
+    standard = _standard()[2:] if ros1 else _standard()[:2]
     if not text or form is MessageDefinitionFormat.NONE:
         return [store for store in standard if kind in store.fielddefs]
     try:
@@ -102,48 +129,67 @@ def _stores(kind: str, form: Any, text: str, ros1: bool) -> list[Any]:
         return []
 
 
-#: Class -> names of the fields that need a look, and how many single numbers the others hold.
-_LAYOUTS: dict[type, tuple[tuple[str, ...], int]] = {}
-# Arrays that are no bulk: vectors, and matrices of float64.
-_FIXED = (9, 12, 36)
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How messages of a class are laid out, by the definition they were read with.
+
+    ``look`` the fields with texts or arrays; ``leaves`` how many single values the others
+    hold, and ``values`` what gives these of a message, in a tuple; ``common`` whether ROS
+    defines the type in the same way.
+    """
+
+    look: tuple[str, ...]
+    leaves: int
+    values: Callable[[Any], tuple[Any, ...]]
+    paths: tuple[str, ...]
+    common: bool
 
 
-def layout(kind: type) -> tuple[tuple[str, ...], int] | None:
-    """What of a class of messages must be looked at; None where nobody knows."""
+_LAYOUTS: dict[type, Layout] = {}
+
+
+def layout(kind: type) -> Layout | None:
+    """How a class of messages is laid out; None where nobody knows."""
     return _LAYOUTS.get(kind)
 
 
-def _lay_out(store: Any, name: str) -> tuple[tuple[str, ...], int]:
+@cache
+def _standard() -> tuple[Any, ...]:
+    return tuple(map(get_typestore, (Stores.LATEST, Stores.ROS2_HUMBLE, Stores.ROS1_NOETIC)))
+
+
+def is_standard(name: str) -> bool:
+    """Whether ROS defines a type of this name."""
+    return any(name in store.fielddefs for store in _standard())
+
+
+def _lay_out(store: Any, name: str) -> Layout:
     made = store.types[name]
     known = _LAYOUTS.get(made)
     if known is None:
-        names, leaves = [], 0
-        for field, desc in store.fielddefs[name][1]:
-            size = _bare_size(store, desc)
-            leaves += size or 0
-            if size is None:
-                names.append(field)
-        known = _LAYOUTS[made] = tuple(names), leaves
+        look, paths = [], []
+        fields = store.fielddefs[name][1]
+        common = any(standard.fielddefs.get(name, ((), None))[1] == fields
+                     for standard in _standard())
+        for other in _names(fields):
+            common &= _lay_out(store, other).common
+        for field, (kind, about) in fields:
+            inner = _lay_out(store, about) if kind == Nodetype.NAME else None
+            if kind == Nodetype.BASE and "string" not in about[0]:
+                paths.append(field)
+            elif inner is not None and not inner.look:
+                paths += [f"{field}.{path}" for path in inner.paths]
+            else:
+                look.append(field)
+        known = _LAYOUTS[made] = Layout(tuple(look), len(paths), _getter(paths), tuple(paths),
+                                        common)
     return known
 
 
-def _bare_size(store: Any, desc: Any) -> int | None:
-    """Numbers in a field of nothing but a few numbers, else None."""
-    kind, about = desc
-    if kind == Nodetype.BASE:
-        return None if "string" in about[0] else 1
-    if kind == Nodetype.NAME:
-        names, leaves = _lay_out(store, about)
-        return None if names else leaves
-    inner, count = about
-    while inner[0] in (Nodetype.ARRAY, Nodetype.SEQUENCE):
-        inner = inner[1][0]
-    if inner[0] == Nodetype.NAME:
-        _lay_out(store, inner[1])
-    elif kind == Nodetype.ARRAY and (count <= 4 or (
-            count in _FIXED and inner[1][0] == "float64")) and "string" not in inner[1][0]:
-        return count
-    return None
+def _getter(paths: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    if len(paths) > 1:
+        return attrgetter(*paths)
+    return lambda item: tuple(attrgetter(path)(item) for path in paths)
 
 
 def _names(fields: Any) -> Iterator[str]:
@@ -155,26 +201,39 @@ def _names(fields: Any) -> Iterator[str]:
             yield desc[1]
 
 
+def protobuf(data: bytes) -> list[Any]:
+    """What a Protobuf message says, by its wire format alone.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return list(_protobuf(memoryview(data), 0))
+
+
 def _protobuf(data: memoryview, depth: int) -> Iterator[Any]:
     """The fields of a Protobuf message by its wire format alone: numbers, texts, bytes, lists.
 
     Raises:
         ValueError: it is none.
     """
-    at = 0
+    at, numbers = 0, set()
     while at < len(data):
         tag, at = _varint(data, at)
         if not tag >> 3:
             raise ValueError("a Protobuf field has the number 0")
+        numbers.add(tag >> 3)
+        if len(numbers) > _FIELD_NUMBERS:
+            raise ValueError(f"a Protobuf message has more than {_FIELD_NUMBERS} fields")
         wire = tag & 7
         if wire == 0:
             value, at = _varint(data, at)
             yield value
         elif wire in (1, 5):
-            at += 8 if wire == 1 else 4
-            if at > len(data):
+            form = "<d" if wire == 1 else "<f"
+            if at + struct.calcsize(form) > len(data):
                 raise ValueError("a Protobuf message ends too early")
-            yield 0.0
+            yield struct.unpack_from(form, data, at)[0]
+            at += struct.calcsize(form)
         elif wire == 2:
             size, at = _varint(data, at)
             if at + size > len(data):

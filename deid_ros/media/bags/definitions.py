@@ -1,4 +1,4 @@
-"""MCAP definitions as they came: schemas, encodings and channel metadata.
+"""What defines the topics of a bag: whether it may leave, and for MCAP as it came.
 
 rosbags writes ``ros2msg`` and ``ros2idl`` alone; here its records are exchanged
 for those of the input before a message follows them.
@@ -6,6 +6,7 @@ for those of the input before a message follows them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -18,12 +19,18 @@ from rosbags.rosbag2.storage_mcap import (
     write_string,
 )
 
+from deid_ros.media.bags.contents import protobuf
+from deid_ros.media.bags.modalities import judge_values
 from deid_ros.media.bags.scan_mcap import RawChannel
-from deid_ros.media.bags.signs import magic, text_sign
+from deid_ros.media.bags.signs import magic, name_sign
+from deid_ros.media.bags.tally import LIMITS
 
-__all__ = ["restate", "set_profile", "suspicious"]
+__all__ = ["definition_sign", "plain_metadata", "restate", "set_profile", "text_reason"]
 
 _HEADER = 1
+_LAST_TYPE = 18     # FieldDescriptorProto.Type
+_PROFILES = 1024    # of quality of service: one for each publisher
+_DIFFERENT = 32     # most publishers offer the same
 _MAGIC = b"\x89MCAP0\r\n"
 
 
@@ -48,13 +55,65 @@ def _exact(raw: bytes, key: Any = None) -> _Exact:
     return made
 
 
-def suspicious(raw: RawChannel) -> str:
-    """Why a definition is not copied: it holds more than a definition; '' for none."""
-    if raw.schema is None:
-        return ""
-    data = raw.schema[2]
-    return magic(data) or ("" if raw.schema[1] == "protobuf"
-                           else text_sign(data.decode("utf-8", "replace")))
+def definition_sign(connection: Any) -> str:
+    """Why a topic does not leave: what defines it holds more than a definition; '' for none.
+
+    Args:
+        connection: a rosbags ``Connection``; of MCAP its ``owner`` knows the raw channel.
+    """
+    raw = _raw_of(connection)
+    ext = connection.ext
+    names = [connection.topic, connection.msgtype, str(connection.digest or ""),
+             getattr(ext, "callerid", None) or "", getattr(ext, "serialization_format", ""),
+             *(raw.schema[:2] if raw and raw.schema else ())]
+    found = next(filter(None, map(name_sign, names)), "") or _qos_sign(
+        getattr(ext, "offered_qos_profiles", ()))
+    if found or raw is None or raw.schema is None:
+        return found or text_reason(connection.msgdef.data)
+    _, form, data = raw.schema
+    return _blob_sign(data) if form == "protobuf" else (
+        magic(data) or text_reason(data.decode("utf-8", "replace")))
+
+
+def _raw_of(connection: Any) -> RawChannel | None:
+    """How MCAP defines a channel; None for other bags."""
+    return getattr(connection.owner, "raw", {}).get(connection.id)
+
+
+def text_reason(value: Any) -> str:
+    """Why a text, or what YAML made of one, does not leave; '' where it may."""
+    if isinstance(value, str) and magic(value.encode("utf-8", "replace")):
+        return "a file"
+    return judge_values(value).reason
+
+
+def _qos_sign(profiles: Sequence[Any]) -> str:
+    numbers = [number for one in profiles for number in (
+        one.depth, *one.deadline, *one.lifespan, *one.liveliness_lease_duration)]
+    fits = (len(profiles) <= _PROFILES and len(set(profiles)) <= _DIFFERENT
+            and all(abs(number) < 1 << 64 for number in numbers))
+    return "" if fits else "quality of service that no publisher offers"
+
+
+def _blob_sign(data: bytes) -> str:
+    """The same of a Protobuf descriptor."""
+    try:
+        return magic(data) or judge_values(_uncommon(protobuf(data))).reason
+    except ValueError:
+        return "" if len(data) <= LIMITS.small else "bytes that are no Protobuf descriptor"
+
+
+def _uncommon(values: list[Any]) -> list[Any]:
+    """A descriptor without the small numbers that every field has: its own, label and type."""
+    return [_uncommon(value) if isinstance(value, list) else value for value in values
+            if not (isinstance(value, int) and value <= _LAST_TYPE)]
+
+
+def plain_metadata(raw: RawChannel) -> list[tuple[str, str]]:
+    """The entries of a channel's metadata that may leave: none, if all together may not."""
+    kept = [(name, text) for name, text in raw.metadata
+            if not name_sign(name) and not text_reason(text)]
+    return [] if judge_values(dict(kept)).reason else kept
 
 
 def set_profile(storage: Any, profile: str) -> None:
@@ -62,7 +121,7 @@ def set_profile(storage: Any, profile: str) -> None:
     storage.bio.seek(len(_MAGIC))
     storage.bio.truncate()
     record = BytesIO()
-    write_string(record, profile)
+    write_string(record, "" if name_sign(profile) else profile)
     write_string(record, "deid_ros")
     write_record(storage.bio, _HEADER, record)
 
@@ -91,9 +150,8 @@ def restate(storage: Any, at: int, before: int, raw: RawChannel) -> None:
         storage.schemas.append(known)
         write_schema(stream, known)
     metadata = BytesIO()
-    for name, text in raw.metadata:
-        if not (magic(text.encode()) or text_sign(text)):
-            write_string(metadata, name)
+    for entry in plain_metadata(raw):
+        for text in entry:
             write_string(metadata, text)
     channel = Channel(made.id, known.name, made.topic, made.message_encoding,
                       metadata.getvalue())

@@ -59,27 +59,27 @@ class _Reader:
         start, end = self.block(self.number())
         return bytes(self.raw[start:end]).rstrip(b"\0").decode("utf-8", "replace")
 
-    def header(self) -> int:
-        """Read a ``std_msgs/Header``; its stamp (ns)."""
+    def header(self) -> tuple[int, str]:
+        """Read a ``std_msgs/Header``; its stamp (ns) and its frame."""
         if self.ros1:
             self.number()                       # seq
         seconds = self.number("I" if self.ros1 else "i")
         stamp = seconds * 1_000_000_000 + self.number()
-        self.text()                             # frame_id
-        return stamp
+        return stamp, self.text()
 
 
 @dataclass(slots=True)
 class BagImage:
     """An image message of a bag.
 
-    ``stamp_ns`` of its header; ``start``, ``end`` of its ``data`` in ``raw``, ``length``
-    where the number of its bytes stands; the other fields as in the message, ``format`` for a
-    compressed one.
+    ``stamp_ns`` and ``frame_id`` of its header; ``start``, ``end`` of its ``data`` in ``raw``,
+    ``length`` where the number of its bytes stands; the other fields as in the message,
+    ``format`` for a compressed one.
     """
 
     raw: bytes
     stamp_ns: int
+    frame_id: str
     order: str
     length: int
     start: int
@@ -140,7 +140,7 @@ def image_in(raw: bytes, msgtype: str, *, ros1: bool) -> BagImage:
         FrameError: it is not laid out as such a message.
     """
     reader = _Reader(raw, ros1)
-    stamp = reader.header()
+    stamp, frame = reader.header()
     fields: dict[str, Any] = {}
     if msgtype in (RAW, RAW.replace("/msg/", "/")):
         fields = {"height": reader.number(), "width": reader.number(), "encoding": reader.text(),
@@ -153,4 +153,4 @@ def image_in(raw: bytes, msgtype: str, *, ros1: bool) -> BagImage:
     if len(raw) - end >= _PADDING or any(raw[end:]):
         raise FrameError(f"An image message is followed by {len(raw) - end} bytes that no field "
                          "explains; it is not handed on.")
-    return BagImage(raw, stamp, reader.order, length, start, end, **fields)
+    return BagImage(raw, stamp, frame, reader.order, length, start, end, **fields)

@@ -5,27 +5,47 @@ A plain scan has one row; points in a plane are no face.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["cloud_sign", "points_sign"]
+from deid_ros.media.bags.contents import Layout, layout
+from deid_ros.media.bags.numbers import NUMBERS, measured, strange_in, whole
+
+__all__ = ["POINTS", "PointRule", "Spots", "cloud_sign", "is_packed_cloud", "spots_of"]
 
 _CLOUD, _OLD = "sensor_msgs/msg/PointCloud2", "sensor_msgs/msg/PointCloud"
 _PLAIN_FIELDS = frozenset(("x", "y", "z", "ring", "time", "t", "timestamp", "layer", "line", "tag",
                            "range", "doppler", "velocity", "vx", "vy", "vz"))
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 8: 8}
-_MANY = 1024        # points of a cloud that may show a face
-_POINTS = 512       # the same among the fields of a message
-_POSES = 2048
-_COLOURS = 64
-_PACKED = re.compile(r"point_?(step|stride)", re.IGNORECASE)
+_KINDS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
+_PLACES = ("x", "y", "z")
+_PACKED = frozenset(("pointstep", "point_step", "pointstride", "point_stride"))
 
 
-def cloud_sign(value: Any) -> str | None:
-    """Why a cloud is dropped; '' for a plain one, None for what is no cloud.
+@dataclass(frozen=True, slots=True)
+class PointRule:
+    """How many points show no face."""
+
+    in_cloud: int = 1024    # of a plain cloud
+    in_list: int = 512      # in space, among the fields of a message
+    in_lists: int = 1024    # in all lists of a message
+    poses: int = 2048       # in space, in one list and in all
+    flat: float = 1e-3      # m: what is thinner along an axis is a plane
+    few: int = 8            # fewer are no surface; they are counted value by value
+
+
+POINTS = PointRule()
+
+
+def is_packed_cloud(value: Any) -> bool:
+    """Whether a message is a ``PointCloud2``, whose ``data`` only ``cloud_sign`` reads."""
+    return value.__msgtype__ == _CLOUD
+
+
+def cloud_sign(value: Any) -> str:
+    """Why a cloud is dropped; '' for a plain one, and for what is no cloud.
 
     Args:
         value: an object of rosbags.
@@ -33,16 +53,13 @@ def cloud_sign(value: Any) -> str | None:
     kind = value.__msgtype__
     if kind == _CLOUD:
         return _cloud2(value)
-    if kind == _OLD:
-        if len(value.points) and value.channels and any(len(c.values) for c in value.channels):
-            names = ", ".join(c.name for c in value.channels)[:60]
-            return f"points with the channels {names} show a surface"
-        sign, _ = points_sign(value.points)
-        return sign or ""
-    if hasattr(value, "data") and any(map(_PACKED.fullmatch, value.__dataclass_fields__)) and len(
-            value.data):
+    if kind == _OLD and len(value.points) and any(len(c.values) for c in value.channels):
+        names = ", ".join(c.name for c in value.channels)[:60]
+        return f"points with the channels {names} show a surface"
+    if hasattr(value, "data") and any(
+            name.lower() in _PACKED for name in value.__dataclass_fields__) and len(value.data):
         return f"{kind} holds packed points"
-    return None
+    return ""
 
 
 def _cloud2(value: Any) -> str:
@@ -57,67 +74,95 @@ def _cloud2(value: Any) -> str:
     count = size // max(value.point_step, 1)
     if value.height > 1:
         return f"an organised cloud of {value.width}x{value.height} points is a depth image"
-    if count > _MANY:
-        return f"a cloud of {count} points can show a face; {_MANY} are the most that are copied"
+    if count > POINTS.in_cloud:
+        return (f"a cloud of {count} points can show a face; {POINTS.in_cloud} are the most that "
+                "are copied")
     if size != count * value.point_step or value.row_step not in (0, size):
         return "a cloud with bytes that belong to no point"
     rows = np.frombuffer(value.data, np.uint8).reshape(count, value.point_step)
-    free = np.ones(value.point_step, bool)
+    free, strange = np.ones(value.point_step, bool), 0
     for item in value.fields:
-        free[item.offset:item.offset + _SIZES.get(item.datatype, 0) * max(item.count, 1)] = False
-        if item.count > 1:
+        if item.count > 1 or item.datatype not in _KINDS:
             return f"points with {item.count} values in '{item.name}'"
+        kind = np.dtype((">" if value.is_bigendian else "<") + _KINDS[item.datatype])
+        part = slice(item.offset, item.offset + kind.itemsize)
+        free[part] = False
+        column = np.ascontiguousarray(rows[:, part]).view(kind)[:, 0]
+        strange += strange_in(column)
+        if strange > NUMBERS.strange or (item.name in _PLACES and whole(column)):
+            return f"points whose '{item.name}' are bytes and no measurements"
     if free.any() and np.ptp(rows[:, free].astype(int), axis=0).any():
         return "a cloud with bytes between its fields that change from point to point"
     return ""
 
 
-def _identity(item: Any) -> Any:
+@dataclass(frozen=True, slots=True)
+class Spots:
+    """Points among the fields of a message.
+
+    ``places`` float64 (N, 3); ``deep`` how many of them lie in space, not in a plane; ``most``
+    how many may do so in all lists; ``sign`` why they are dropped, else ''; ``harmless``
+    whether their number does not matter: entries that ROS defines, with coordinates and turns
+    that were measured.
+    """
+
+    places: np.ndarray
+    deep: int
+    most: int
+    sign: str
+    harmless: bool
+
+
+def _self(item: Any) -> Any:
     return item
 
 
-_WAYS: tuple[Callable[[Any], Any], ...] = (
-    _identity, lambda item: item.position, lambda item: item.pose.position,
-    lambda item: item.translation, lambda item: item.transform.translation,
-    lambda item: item.pose.pose.position)
-#: Types of nothing but a few numbers: need no further look.
-_BARE = frozenset((
-    "geometry_msgs/msg/Point", "geometry_msgs/msg/Point32", "geometry_msgs/msg/Vector3",
-    "geometry_msgs/msg/Pose", "geometry_msgs/msg/Transform", "geometry_msgs/msg/Pose2D",
-    "geometry_msgs/msg/Quaternion", "std_msgs/msg/ColorRGBA", "geometry_msgs/msg/Twist",
-    "geometry_msgs/msg/Accel", "geometry_msgs/msg/Wrench", "builtin_interfaces/msg/Time"))
+#: Where an entry has its place, and its turn.
+_WAYS: tuple[tuple[Callable[[Any], Any], Callable[[Any], Any] | None], ...] = (
+    (_self, None),
+    (lambda item: item.position, lambda item: item.orientation),
+    (lambda item: item.pose.position, lambda item: item.pose.orientation),
+    (lambda item: item.translation, lambda item: item.rotation),
+    (lambda item: item.transform.translation, lambda item: item.transform.rotation),
+    (lambda item: item.pose.pose.position, lambda item: item.pose.pose.orientation),
+    (lambda item: item.point, None))
 
 
-def points_sign(items: Sequence[Any]) -> tuple[str | None, bool]:
-    """Why a list of messages is a surface, and whether it needs no further look.
-
-    Args:
-        items: entries of one list, not empty or empty.
-
-    Returns:
-        A reason, '' for points that show none, None for what are no points.
-    """
-    if not len(items):
-        return "", True
-    first = items[0]
-    kind = getattr(first, "__msgtype__", "")
-    if kind.endswith("/ColorRGBA"):
-        if len(items) > _COLOURS:
-            return f"a list of {len(items)} colours is a picture", True
-        return "", True
-    bare = kind in _BARE
-    if len(items) <= _POINTS:
-        return None, bare
-    for index, way in enumerate(_WAYS):
+def spots_of(items: Sequence[Any]) -> Spots | None:
+    """Points in a list of messages; None for a few, and for what are none."""
+    shape = layout(type(items[0]))
+    bare = shape is not None and not shape.look
+    if len(items) < (2 if bare else POINTS.few):
+        return None
+    for place, turn in _WAYS:
         try:
-            places = [way(item) for item in items]
-            found = np.array([(p.x, p.y, getattr(p, "z", 0.0)) for p in places], float)
+            found = [place(item) for item in items]
+            places = np.array([(p.x, p.y, getattr(p, "z", 0.0)) for p in found], float)
         except (AttributeError, TypeError, ValueError):
             continue
-        found = found[np.isfinite(found).all(axis=1)]
-        most = _POSES if index else _POINTS
-        if len(found) > most and (np.ptp(found, axis=0) > 1e-3).all():
-            return (f"a list of {len(items)} points in space can show a face; {most} are the most "
-                    "that are copied"), bare
-        return ("" if kind.startswith("geometry_msgs/") else None), bare
-    return None, bare
+        return _spots(items, places, turn, shape)
+    return None
+
+
+def _is_flat(axis: np.ndarray) -> bool:
+    """Whether points lie in a plane: a few values, close to each other, say no more."""
+    return not axis.size or bool(np.ptp(axis) <= POINTS.flat
+                                 and len(np.unique(axis)) <= NUMBERS.levels)
+
+
+def _spots(items: Sequence[Any], places: np.ndarray, turn: Any,
+           shape: Layout | None) -> Spots:
+    count = len(items)
+    finite = places[np.isfinite(places).all(axis=1)]
+    deep = 0 if any(map(_is_flat, finite.T)) else len(finite)
+    most, in_all = (POINTS.poses, POINTS.poses) if turn else (POINTS.in_list, POINTS.in_lists)
+    if deep > most:
+        return Spots(places, deep, in_all, f"a list of {count} points in space can show a face; "
+                                           f"{most} are the most that are copied", False)
+    harmless = (shape is not None and shape.common and measured(places)
+                and items[0].__msgtype__.startswith("geometry_msgs/"))
+    if harmless and turn:
+        turns = np.array([(t.x, t.y, t.z, t.w) for t in map(turn, items)], float)
+        length = np.linalg.norm(turns, axis=1)
+        harmless = bool(((np.abs(length - 1) < 0.1) | (length == 0)).all())
+    return Spots(places, deep, in_all, "", harmless)

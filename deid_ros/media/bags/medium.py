@@ -17,6 +17,7 @@ from deid_ros.media.bags.bag import Bag
 from deid_ros.media.bags.contents import type_of
 from deid_ros.media.bags.fields import COMPRESSED, RAW, BagImage
 from deid_ros.media.bags.scan import Scan, zstd
+from deid_ros.media.bags.signs import shown
 from deid_ros.media.bags.verdicts import Decision, Verdicts
 from deid_ros.media.bags.writer import BagWriter
 from deid_ros.media.files import Job
@@ -89,12 +90,12 @@ class BagMedium:
     def facts(self) -> dict[str, Any]:
         """What became of each topic, and of what lies beside the topics."""
         return {"topics": [
-            {"topic": plan.topic, "type": plan.msgtype, "modality": plan.modality,
-             "action": plan.action, "output": None if plan.action == DROP else plan.name,
+            {"topic": shown(plan.topic), "type": shown(plan.msgtype), "modality": plan.modality,
+             "action": plan.action, "output": None if plan.action == DROP else shown(plan.name),
              "messages": self._written[plan.topic], "left_out": plan.dropped,
              **({"reason": plan.reason} if plan.reason else {})}
             for plan in self._verdicts.plans()],
-            "beside_topics": [f"{kind} '{name}' is dropped" for kind, name in self._extras]}
+            "beside_topics": [f"{kind} '{shown(name)}' is dropped" for kind, name in self._extras]}
 
     def frames(self) -> Iterator[Frame]:
         """The images of all topics that are to be made anonymous."""
@@ -145,10 +146,8 @@ class BagMedium:
             yield from self._hand_on(number, about, stamp, data, decision, pixels)
         for about in scan.connections:
             # A topic without messages is a topic too.
-            if about.id not in met and about.msgtype:
-                self._verdicts.meet(about)
-                if self._verdicts.wanted(about):
-                    self._declare(number, about)
+            if about.id not in met and about.msgtype and self._verdicts.may_declare(about):
+                self._declare(number, about)
         self._extras += [extra for extra in scan.extras if extra not in self._extras]
         self._account(name, scan, read)
 
@@ -179,7 +178,8 @@ class BagMedium:
         picture = type_of(about) in (RAW, COMPRESSED)
         self.withheld += picture
         if picture and self._refused[about.topic] < _SENTENCES:
-            self._lose(f"a message of {about.topic} at {stamp} ns is left out: {reason}", 1, False)
+            self._lose(f"a message of {shown(about.topic)} at {stamp} ns is left out: {reason}", 1,
+                       False)
         self._refused[about.topic] += 1
 
     def _tell(self) -> None:
@@ -188,20 +188,21 @@ class BagMedium:
             if plan.reason and plan.topic not in self._wishes.drop:
                 word = f"is {plan.action}" if not plan.dropped or plan.action == DROP else (
                     f"is {plan.action} in part")
-                self.warnings.append(f"{self._job.source}: {plan.topic} {word}: {plan.reason}")
+                self.warnings.append(f"{self._job.source}: {shown(plan.topic)} {word}: "
+                                     f"{plan.reason}")
         if self._bag.info.get("custom_data"):
             self._extras.append(("custom_data", "metadata.yaml"))
         extras = [extra for extra in self._extras if extra[0] not in self._wishes.drop]
         if extras:
-            names = ", ".join(f"{kind} '{name}'" for kind, name in extras[:_SENTENCES])
+            names = ", ".join(f"{kind} '{shown(name)}'" for kind, name in extras[:_SENTENCES])
             self.notes.append(f"{self._job.source}: what lies beside the topics is dropped, it may "
                               f"show or name people: {names}; say --drop {extras[0][0]} where "
                               "that is as you want it.")
         unasked = self._verdicts.unasked
         if unasked:
-            self.notes.append(f"{self._job.source}: messages of {', '.join(unasked)[:200]} are "
-                              "left out; say --drop TOPIC or --keep-unprocessed TOPIC where that "
-                              "is as you want it.")
+            names = ", ".join(map(shown, unasked))[:200]
+            self.notes.append(f"{self._job.source}: messages of {names} are left out; say --drop "
+                              "TOPIC or --keep-unprocessed TOPIC where that is as you want it.")
 
     def _account(self, name: str, scan: Scan, read: int) -> None:
         expected = self._bag.expected(name) or sum(scan.counts.values())

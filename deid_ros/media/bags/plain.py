@@ -5,45 +5,62 @@ Each entry names the fields that need no further look; every other field gets on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+from deid_ros.media.bags.contents import layout
+from deid_ros.media.bags.numbers import NUMBERS, strange_in, whole
 from deid_ros.media.bags.signs import magic
 
 __all__ = ["PLAIN"]
 
 _BEAMS = 8192
 _JOINTS = 256
+_ECHOES = 5         # of one beam
 
 
 def _scan(value: Any) -> tuple[str, ...]:
     """One row of distances, as many as the angles say."""
+    fits = _is_row(value) and len(value.intensities) in (0, len(value.ranges))
+    return ("ranges", "intensities") if fits and _is_measured(value.ranges) and not _holds_file(
+        value.intensities) else ()
+
+
+def _echoes(value: Any) -> tuple[str, ...]:
+    """The same with up to five echoes a beam."""
+    fits = _is_row(value) and len(value.intensities) in (0, len(value.ranges)) and all(
+        len(beam.echoes) <= _ECHOES for beam in [*value.ranges, *value.intensities])
+    return ("ranges", "intensities") if fits and _is_measured(
+        _joined(beam.echoes for beam in value.ranges)) and not _holds_file(
+        _joined(beam.echoes for beam in value.intensities)) else ()
+
+
+def _is_row(value: Any) -> bool:
     count = len(value.ranges)
     span, step = value.angle_max - value.angle_min, value.angle_increment
-    if not count or count > _BEAMS or not step or not np.isfinite([span, step]).all():
-        return ()
+    if not 0 < count <= _BEAMS or not step or not np.isfinite([span, step]).all():
+        return False
     # A whole turn reaches once round, whatever rounding makes of it.
-    fits = abs(abs(span / step) + 1 - count) <= 2 and abs(span) < 6.4
-    if not fits or len(value.intensities) not in (0, count) or _whole(value.ranges):
-        return ()
-    if count and len(value.intensities) and _holds_file(value.intensities):
-        return ()
-    return "ranges", "intensities"
+    return abs(abs(span / step) + 1 - count) <= 2 and abs(span) < 6.4
 
 
-def _whole(values: Any) -> bool:
-    """Whether many different whole numbers stand where measurements should: packed bytes."""
-    found = np.asarray(values, float)
-    found = found[np.isfinite(found)]
-    return len(np.unique(found)) > 32 and bool((found == np.rint(found)).all())
+def _is_measured(values: Any) -> bool:
+    """Whether numbers can be measurements: no packed bytes, no file."""
+    return not whole(values) and not _holds_file(values)
 
 
 def _holds_file(values: Any) -> bool:
-    """Whether numbers are the bytes of a picture or sound."""
+    """Whether numbers are the bytes of a picture or sound, or of anything."""
+    if strange_in(np.asarray(values)) > NUMBERS.strange:
+        return True
     found = np.nan_to_num(np.asarray(values, float), posinf=0, neginf=0)
     return bool(magic(np.clip(found, 0, 255).astype(np.uint8).tobytes()))
+
+
+def _joined(arrays: Iterable[Any]) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *arrays])
 
 
 def _grid(free: int, values: Any, width: int, height: int, steps: tuple[int, ...]) -> bool:
@@ -71,34 +88,38 @@ def _costmap(value: Any) -> tuple[str, ...]:
 
 def _joints(value: Any) -> tuple[str, ...]:
     """Numbers for joints that have names, each its own."""
-    count = len(value.name)
-    fits = 0 < count <= _JOINTS and len(set(value.name)) == count and all(
-        len(getattr(value, name)) in (0, count) for name in ("position", "velocity", "effort"))
-    return ("position", "velocity", "effort") if fits else ()
+    names = ("position", "velocity", "effort")
+    fits = _are_for(value.name, _JOINTS, [getattr(value, name) for name in names])
+    return names if fits else ()
 
 
 def _trajectory(value: Any) -> tuple[str, ...]:
-    names = value.joint_names
-    fits = 0 < len(names) <= 64 and len(set(names)) == len(names) and all(
-        len(getattr(point, name)) in (0, len(names)) for point in value.points
-        for name in ("positions", "velocities", "accelerations", "effort"))
-    fits = fits and len(value.points) * len(names) <= 2 * _BEAMS
-    return ("points",) if fits and not _whole(
-        [number for point in value.points for number in point.positions]) else ()
+    rows = {name: [getattr(point, name) for point in value.points]
+            for name in ("positions", "velocities", "accelerations", "effort")}
+    fits = len(value.points) * len(value.joint_names) <= 2 * _BEAMS and all(
+        _are_for(value.joint_names, 64, arrays) for arrays in rows.values())
+    return ("points",) if fits and all(
+        _is_measured(_joined(arrays)) for arrays in rows.values()) else ()
 
 
-def _echoes(value: Any) -> tuple[str, ...]:
-    count = len(value.ranges)
-    span, step = value.angle_max - value.angle_min, value.angle_increment
-    few = all(len(echo.echoes) <= 5 for echo in [*value.ranges, *value.intensities])
-    fits = bool(step) and count <= _BEAMS and abs(abs(span / step) + 1 - count) <= 2
-    return ("ranges", "intensities") if fits and few else ()
+def _are_for(names: Any, most: int, arrays: list[Any]) -> bool:
+    """Whether arrays hold a measurement for each of so many different names."""
+    return 0 < len(names) <= most and len(set(names)) == len(names) and all(
+        len(array) in (0, len(names)) and not whole(array) for array in arrays)
 
 
 def _particles(value: Any) -> tuple[str, ...]:
-    """Poses on a floor."""
+    """Poses on a floor, each with its weight and nothing else."""
+    if not value.particles:
+        return ()
+    shape = layout(type(value.particles[0]))
+    bare = shape is not None and not shape.look and shape.leaves == 8
     heights = {item.pose.position.z for item in value.particles}
-    return ("particles",) if len(heights) <= 1 and len(value.particles) <= _BEAMS else ()
+    fits = bare and len(heights) == 1 and len(value.particles) <= _BEAMS
+    return ("particles",) if fits and not any(
+        whole([getter(item) for item in value.particles]) for getter in (
+            lambda item: item.pose.position.x, lambda item: item.pose.position.y,
+            lambda item: item.weight)) else ()
 
 
 #: Type -> the fields that its values prove to be harmless.

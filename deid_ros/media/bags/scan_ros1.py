@@ -96,7 +96,7 @@ class Ros1Scan:
                               inner["message_definition"].decode("utf-8", "replace")),
             inner["md5sum"].decode(), 0,
             ConnectionExtRosbag1(inner["callerid"].decode() if "callerid" in inner else None,
-                                 int(latching) if latching else None), self)
+                                 int(latching) if latching in (b"0", b"1") else None), self)
         self.connections.append(connection)
 
     def messages(self) -> Iterator[tuple[int, int, bytes]]:

@@ -9,18 +9,20 @@ from typing import Any
 
 from deid_ros.errors import FrameError
 from deid_ros.media.bags.contents import type_of
-from deid_ros.media.bags.definitions import suspicious
+from deid_ros.media.bags.definitions import definition_sign
 from deid_ros.media.bags.fields import COMPRESSED, RAW, BagImage, image_in
 from deid_ros.media.bags.modalities import GEOMETRY, PICTURE, PLAIN_DATA, UNKNOWN, judge
-from deid_ros.media.bags.signs import magic, text_sign
+from deid_ros.media.bags.signs import name_sign, quoted
 from deid_ros.media.topics import COPY, DROP, PROCESS, TopicPlan, TopicWishes
 from deid_ros.messages import size_of
 from deid_ros.messages.raw import checked
 
 __all__ = ["Decision", "Verdicts"]
 
-_DEPTH = re.compile(r"depth|disparity|tof|range", re.IGNORECASE)
-_GREY = ("mono16", "16UC1", "mono8", "8UC1", "32FC1", "16SC1")
+# Encodings of distances (REP 118), and grey ones, which only a topic's name calls so.
+_DISTANCES = ("16UC1", "16SC1", "32FC1", "32SC1", "64FC1")
+_GREY = ("mono8", "mono16", "8UC1")
+_DEPTH = frozenset(("depth", "disparity", "tof"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class _Topic:
     connection: Any
     seen: int = 0
     dropped: int = 0
+    barred: bool = False                # what defines it does not leave
     kept: int = 0                       # unprocessed, as asked
     processed: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
@@ -56,7 +59,7 @@ class Verdicts:
     def __init__(self, wishes: TopicWishes, *, ros1: bool) -> None:
         self._wishes, self._ros1 = wishes, ros1
         self._topics: dict[tuple[str, str], _Topic] = {}
-        self._definitions: dict[Any, str] = {}
+        self._definitions: dict[int, tuple[Any, str]] = {}
 
     def meet(self, connection: Any) -> None:
         """A topic is there, whether or not it has messages."""
@@ -77,37 +80,48 @@ class Verdicts:
         topic.seen += 1
         if not self.wanted(connection):
             return Decision(DROP)
-        if type_of(connection) in (RAW, COMPRESSED):
-            return self._image(topic, data)
         sign = self._definition(connection)
-        if sign or not connection.msgtype:
-            return self._no(topic, UNKNOWN, f"its definition holds {sign}" if sign else
-                            "its channel has no schema, so nobody can look into it")
+        if sign:
+            topic.barred = True
+            return self._no(topic, UNKNOWN, sign)
+        if type_of(connection) in (RAW, COMPRESSED):
+            return self._image(topic, connection, data)
         verdict = judge(data, connection, ros1=self._ros1)
         if verdict.plain:
             topic.modalities[PLAIN_DATA] += 1
             return Decision(COPY)
         return self._no(topic, verdict.modality, verdict.reason)
 
-    def _image(self, topic: _Topic, data: bytes) -> Decision:
-        connection = topic.connection
+    def may_declare(self, connection: Any) -> bool:
+        """Whether a topic stands in the output though no message of it was met."""
+        self.meet(connection)
+        if not self.wanted(connection):
+            return False
+        sign = self._definition(connection)
+        if sign and connection.topic not in self._wishes.keep_unprocessed:
+            topic = self._topics[connection.topic, connection.msgtype]
+            topic.barred = True
+            topic.reasons[sign] += 1
+            return False
+        return True
+
+    def _image(self, topic: _Topic, connection: Any, data: bytes) -> Decision:
         try:
-            sign = self._definition(connection)
-            if sign:
-                raise FrameError(f"its definition holds {sign}")
             image = image_in(data, type_of(connection), ros1=self.is_ros1(connection))
-            modality = PICTURE
+            sign = next(filter(None, map(name_sign, (
+                image.frame_id, image.format or "", image.encoding))), "")
+            if sign:
+                return self._no(topic, PICTURE, f"its frame, format or encoding is {sign}")
             if _is_depth(connection.topic, image):
-                modality = GEOMETRY
-                raise FrameError(f"the topic's name says that {image.encoding} is depth or "
-                                 "disparity, which shows faces in space")
+                return self._no(topic, GEOMETRY, f"{image.encoding} is depth or disparity, which "
+                                                 "shows faces in space")
             if image.format is None:
                 checked(image)
             else:
                 size_of(image)
         except FrameError as error:
-            return self._no(topic, GEOMETRY if "is depth" in str(error) else PICTURE, str(error))
-        topic.modalities[modality] += 1
+            return self._no(topic, PICTURE, str(error))
+        topic.modalities[PICTURE] += 1
         topic.processed += 1
         return Decision(PROCESS, image)
 
@@ -123,13 +137,14 @@ class Verdicts:
         topic = self._topics[connection.topic, connection.msgtype]
         topic.seen += 1
         topic.dropped += 1
-        topic.reasons[reason] += 1
+        topic.reasons[quoted(reason)] += 1
 
     def is_ros1(self, connection: Any) -> bool:
         """Whether its messages are serialised as ROS 1 does."""
         return self._ros1 or getattr(connection.ext, "serialization_format", "") == "ros1"
 
     def _no(self, topic: _Topic, modality: str, reason: str) -> Decision:
+        reason = quoted(reason)
         topic.modalities[modality] += 1
         if len(topic.reasons) < 64 or reason in topic.reasons:
             topic.reasons[reason] += 1
@@ -140,28 +155,28 @@ class Verdicts:
         return Decision(DROP, None, reason)
 
     def _definition(self, connection: Any) -> str:
-        text = connection.msgdef.data
-        raw = getattr(connection.owner, "raw", {}).get(connection.id)
-        about = (connection.topic, connection.msgtype, str(connection.digest or ""),
-                 getattr(connection.ext, "callerid", None) or "")
-        key = raw or text, about
-        found = self._definitions.get(key)
-        if found is None:
-            found = suspicious(raw) if raw else magic(text.encode()) or text_sign(text)
-            found = found or next(filter(None, map(text_sign, about)), "")
-            self._definitions[key] = found
-        return found
+        """Why a topic does not leave, whatever its messages are; '' where it may."""
+        known = self._definitions.get(id(connection))
+        if known is None:
+            sign = definition_sign(connection)
+            said = f"what defines it does not leave: {sign}" if sign else (
+                "" if connection.msgtype else
+                "its channel has no schema, so nobody can look into it")
+            # Kept with the connection, so that no other one gets its number.
+            known = self._definitions[id(connection)] = connection, said
+        return known[1]
 
     @property
     def unasked(self) -> list[str]:
         """The topics of which something is left out that nobody asked to leave out."""
-        return sorted({key[0] for key, topic in self._topics.items() if topic.dropped})
+        return sorted({key[0] for key, topic in self._topics.items()
+                       if topic.dropped or topic.barred and not topic.kept})
 
-    def plans(self, counts: dict[str, int] | None = None) -> list[TopicPlan]:
+    def plans(self) -> list[TopicPlan]:
         """What became of every topic that was met."""
-        return [self._plan(topic, counts or {}) for topic in self._topics.values()]
+        return [self._plan(topic) for topic in self._topics.values()]
 
-    def _plan(self, topic: _Topic, counts: dict[str, int]) -> TopicPlan:
+    def _plan(self, topic: _Topic) -> TopicPlan:
         about = topic.connection
         images = type_of(about) in (RAW, COMPRESSED)
         modality = ", ".join(name for name, _ in topic.modalities.most_common())
@@ -172,7 +187,7 @@ class Verdicts:
             action, dropped = DROP, topic.seen
             reason = ("asked for" if about.topic in self._wishes.drop
                       else "an image topic that was not chosen")
-        elif topic.dropped:
+        elif topic.dropped or topic.barred and not topic.kept:
             if topic.dropped == topic.seen:
                 action, reason = DROP, most
             else:
@@ -182,10 +197,12 @@ class Verdicts:
                 action = COPY
             reason = f"UNPROCESSED, as asked: {most}"
         name = self._wishes.names.get(about.topic, about.topic)
-        return TopicPlan(about.topic, about.msgtype, counts.get(about.topic, topic.seen), action,
-                         name, reason, dropped, modality)
+        return TopicPlan(about.topic, about.msgtype, topic.seen, action, name,
+                         reason, dropped, modality)
 
 
 def _is_depth(topic: str, image: BagImage) -> bool:
-    """Whether the end of a topic's name says that grey values are distances."""
-    return image.encoding in _GREY and bool(_DEPTH.search("/".join(topic.split("/")[-2:])))
+    """Whether values are distances: their encoding says so, or, of grey ones, the topic."""
+    words = re.split("[/_]", "/".join(topic.lower().split("/")[-2:]))
+    return image.encoding in _DISTANCES or (
+        image.encoding in _GREY and not _DEPTH.isdisjoint(words))

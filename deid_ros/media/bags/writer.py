@@ -24,9 +24,8 @@ from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 
 from deid_ros.errors import MediaError
 from deid_ros.media.bags.bag import Bag
-from deid_ros.media.bags.definitions import restate, set_profile
+from deid_ros.media.bags.definitions import restate, set_profile, text_reason
 from deid_ros.media.bags.marked import mark_at_end
-from deid_ros.media.bags.signs import text_sign
 from deid_ros.media.whole import hidden
 
 __all__ = ["BagWriter"]
@@ -50,7 +49,8 @@ class _Part:
     packing: str
     profile: str = ""
     pending: list[tuple[Any, str]] = field(default_factory=list)     # connection, topic
-    made: dict[int, Any] = field(default_factory=dict)
+    made: dict[int, Any] = field(default_factory=dict)      # by the input's number
+    known: list[tuple[Any, Any]] = field(default_factory=list)      # all said of it, made
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     start: int = 2**63 - 1
     end: int = 0
@@ -142,20 +142,31 @@ class BagWriter:
             options = {"msgdef": _definition(connection), "rihs01": connection.digest or _NO_HASH,
                        "serialization_format": connection.ext.serialization_format,
                        "offered_qos_profiles": connection.ext.offered_qos_profiles}
-        # Some bags have a topic twice; here it is one connection.
-        for made in part.made.values():
-            if (made.topic, made.msgtype, made.ext) == (topic, connection.msgtype, connection.ext):
+        raw = getattr(connection.owner, "raw", {}).get(connection.id)
+        about = topic, *connection[2:5], connection.ext, raw
+        for known, made in part.known:  # some bags have a topic twice; here it is one connection
+            if known == about:
                 part.made[connection.id] = made
                 return
-        raw = getattr(connection.owner, "raw", {}).get(connection.id)
-        if raw is not None and raw.schema is not None:
-            storage = self._writer.storage
+        storage = self._writer.storage if raw is not None and raw.schema is not None else None
+        if storage is not None:
             at, before = storage.chunk.bio.tell(), len(storage.schemas)
             self._writer.added_types.discard(connection.msgtype)
-        made = self._writer.add_connection(topic, connection.msgtype, **options)
-        part.made[connection.id] = made
-        if raw is not None and raw.schema is not None:
+        part.made[connection.id] = made = self._add(topic, connection.msgtype, options)
+        part.known.append((about, made))
+        if storage is not None:
             restate(storage, at, before, raw)
+
+    def _add(self, topic: str, msgtype: str, options: dict[str, Any]) -> Any:
+        """A connection of rosbags, which takes a topic of one type only once."""
+        others = self._writer.connections
+        self._writer.connections = [other._replace(topic="") for other in others]
+        try:
+            made = self._writer.add_connection(topic, msgtype, **options)
+        finally:
+            self._writer.connections = others
+        others.append(made)
+        return made
 
     def _shut(self) -> None:
         """Close the file that is open and put it in its place."""
@@ -197,7 +208,7 @@ class BagWriter:
 
     def _write_metadata(self) -> None:
         info = {key: copy.deepcopy(value) for key, value in self._bag.info.items() if key in _KEYS}
-        if text_sign(str(info.get("ros_distro"))):
+        if text_reason(info.get("ros_distro")):
             del info["ros_distro"]
         if "custom_data" in self._bag.info:
             info["custom_data"] = None
@@ -209,13 +220,13 @@ class BagWriter:
         topics = []
         for entry in listed:
             about = {key: value for key, value in entry["topic_metadata"].items()
-                     if key in _TOPIC_KEYS and not text_sign(str(value))}
+                     if key in _TOPIC_KEYS and not text_reason(value)}
             if about.get("name") in self.names and "type" in about:
                 about["name"] = self.names[about["name"]]
                 topics.append({"topic_metadata": about,
                                "message_count": counts[about["name"], about["type"]]})
         info |= {
-            "version": info.get("version") or 8, "storage_identifier": self._bag.kind,
+            "version": int(info.get("version") or 8), "storage_identifier": self._bag.kind,
             "relative_file_paths": [part.name for part in self._parts],
             "duration": {"nanoseconds": end - start},
             "starting_time": {"nanoseconds_since_epoch": start},
