@@ -12,7 +12,6 @@ from deid_ros.evaluation import attackers as at
 from deid_ros.evaluation.alignment import ARCFACE, aligned, five_points, similarity
 from deid_ros.evaluation.recipe import BUILT_IN, Recipe, recipe_of
 from deid_ros.evaluation.recogniser import Recogniser
-from deid_ros.geometry import MESH_TO_IBUG68
 
 cv2 = pytest.importorskip("cv2")
 
@@ -37,9 +36,7 @@ def person(seed, *, size=200, center=(100, 100), scale=1.0, light=0):
     frame[y:y + side, x:x + side] = cv2.resize(face, (side, side))
     frame = np.clip(frame.astype(int) + light, 0, 255).astype(np.uint8)
     points = points68(center, scale)
-    mesh = np.zeros((468, 3), np.float32)
-    mesh[MESH_TO_IBUG68, :2] = points
-    return frame, SimpleNamespace(landmarks=points, mesh=mesh)
+    return frame, SimpleNamespace(landmarks=points, five=five_points(points))
 
 
 def test_similarity_finds_turn_scale_and_shift():

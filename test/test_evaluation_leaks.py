@@ -12,8 +12,10 @@ import pytest
 from deid_ros.cli import evaluate as command
 from deid_ros.cli import main
 from deid_ros.evaluation.leaks import LEAKS, as_markdown
-from deid_ros.evaluation.workshop import FLAT, CalmGenerator, painted
+from deid_ros.evaluation.workshop import FLAT, TONE, CalmGenerator, painted
 from deid_ros.faces import FACE
+
+cv2 = pytest.importorskip("cv2")
 
 
 def test_the_command_knows_every_row():
@@ -33,6 +35,20 @@ def test_what_a_row_shows(words, inside, outside):
     assert out.dtype == np.uint8 and (out[2:4, 2:4] == inside).all()
     assert (out[mask == 0] == outside).all()
     assert (frame == 10).all()
+
+
+def test_every_face_gets_the_same_mean_colour():
+    rng = np.random.default_rng(0)
+    mask = np.zeros((40, 40), np.uint8)
+    mask[8:32, 8:32] = 255
+    for level in (90, 120, 160):
+        done = np.clip(rng.normal([level - 20, level, level + 15], 6, (40, 40, 3)),
+                       0, 255).astype(np.uint8)
+        out = painted(done, done, mask, {"tone"})
+        lab = cv2.cvtColor(out, cv2.COLOR_BGR2LAB)[mask > 0].astype(float)
+        assert lab.mean(axis=0) == pytest.approx(TONE, abs=1.5)
+        assert lab.std(axis=0)[0] > 3 and (out[mask == 0] == done[mask == 0]).all()
+    assert (painted(done, done, 0 * mask, {"tone"}) == done).all()
 
 
 def test_rows_set_what_they_say():

@@ -116,6 +116,19 @@ def test_a_second_view_is_the_same_person_to_the_attacker(portraits):
     assert 0.05 < np.linalg.norm(rows[0] - rows[1]) < 0.5
 
 
+def test_a_recogniser_looks_where_the_original_had_its_face(portraits):
+    observer = Observer(landmarks="mesh")
+    frame = cv2.imread(str(portraits / f"{NAMES[0]}.jpg"))
+    view = observer.look(frame)
+    left, right, nose, *mouth = view.five
+    assert left[0] < nose[0] < right[0] and nose[1] < min(corner[1] for corner in mouth)
+    assert (abs(view.five - view.box[:2] - view.box[2:] / 2) < view.box[2:]).all()
+    # Moved, it is found anew; hidden, it is where it was.
+    moved = observer.look(np.roll(frame, 9, axis=1), at=view)
+    assert moved.five[:, 0] == pytest.approx(view.five[:, 0] + 9, abs=2)
+    assert (observer.look(solid(frame, "a").frame, at=view).five == view.five).all()
+
+
 def test_unknown_instruments_are_refused(portraits, people):
     for options, message in (({"attackers": ["eyes"]}, "attacker called 'eyes'"),
                              ({"landmarks": "eyes"}, "landmarks called 'eyes'")):

@@ -53,7 +53,7 @@ RUN_OPTIONS = (("detector", "detector"), ("matcher", "policy"), ("matcher", "mix
 
 #: Keys of ``evaluation.leaks.LEAKS``, which is too slow to import for a help text.
 _LEAKS = ("as_is", "same_surrogate", "outside_grey", "same_and_grey", "mean_expression",
-          "preserve_none", "face_region_flat", "original_grey")
+          "mean_tone", "preserve_none", "face_region_flat", "original_grey")
 
 
 def _count(text: str) -> int:

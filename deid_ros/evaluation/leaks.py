@@ -23,6 +23,7 @@ LEAKS = (
     Cell("same_and_grey", "both: what carried-over tone, light, pose and expression say",
          special="fixed outside", parrots=()),
     Cell("mean_expression", "the mean expression for everybody", special="calm", parrots=()),
+    Cell("mean_tone", "the same mean colour on every face", special="tone", parrots=()),
     Cell("preserve_none", "nothing of sex, age and complexion kept", preserve=("none",),
          parrots=()),
     Cell("face_region_flat", "the face flat: what lies around it says", special="flat",

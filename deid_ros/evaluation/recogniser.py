@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from deid_ros.errors import EvaluationError
-from deid_ros.evaluation.alignment import aligned, five_points
+from deid_ros.evaluation.alignment import aligned
 from deid_ros.evaluation.recipe import Recipe, recipe_of
 from deid_ros.evaluation.views import View
-from deid_ros.geometry import MESH_TO_IBUG68
 from deid_ros.resources import onnx_runtime
 
 __all__ = ["SUFFIXES", "Recogniser", "is_recogniser"]
@@ -66,8 +65,7 @@ class Recogniser:
 
     def describe(self, frame: np.ndarray, view: View) -> np.ndarray:
         """See ``Attacker.describe``: (D,), of length 1."""
-        points = five_points(view.mesh[MESH_TO_IBUG68, :2])
-        chip = aligned(frame, points, np.asarray(self.recipe.points) * self.size, self.size)
+        chip = aligned(frame, view.five, np.asarray(self.recipe.points) * self.size, self.size)
         values = self.recipe.prepare(chip)[None]
         if self._first:
             values = values.transpose(0, 3, 1, 2)

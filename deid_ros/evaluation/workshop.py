@@ -19,10 +19,12 @@ from deid_ros.evaluation.observations import read_frame
 from deid_ros.evaluation.people import Person
 from deid_ros.evaluation.runs import Anonymised, Anonymiser
 
-__all__ = ["FLAT", "CalmGenerator", "FixedMatcher", "Workshop", "painted"]
+__all__ = ["FLAT", "TONE", "CalmGenerator", "FixedMatcher", "Workshop", "painted"]
 
 #: What a flat face region is painted with (level of every channel).
 FLAT = 128
+#: The mean colour of everybody's face, where it is to be the same (OpenCV's Lab of 8 bits).
+TONE = (150.0, 140.0, 146.0)
 
 
 class _Remembered:
@@ -131,7 +133,8 @@ class Workshop:
             changes: node -> parameter -> value over the configuration.
             special: words: 'fixed', one surrogate for everybody; 'flat', the region that a
                 surrogate would cover painted grey; 'outside', everything else painted grey;
-                'calm', every surrogate with the mean expression; 'original', the face as it
+                'calm', every surrogate with the mean expression; 'tone', the covered region
+                of everybody with one mean colour; 'original', the face as it
                 was, to see what is left of it by 'outside'; '' none of them.
         """
         from deid_ros.matcher import create_matcher
@@ -185,12 +188,23 @@ def painted(frame: np.ndarray, done: np.ndarray, mask: np.ndarray,
     Args:
         frame, done: the picture before and after, uint8 (H, W, 3).
         mask: uint8 (H, W), not 0 where the two may differ.
-        words: of ``Workshop.anonymiser``; 'flat', 'original' and 'outside' are heeded.
+        words: of ``Workshop.anonymiser``; 'flat', 'original', 'tone' and 'outside' are
+            heeded.
     """
     inside = mask[:, :, None] > 0
     face = frame if "original" in words else done
+    face = _toned(face, mask > 0) if "tone" in words and mask.any() else face
     face = np.full_like(frame, FLAT) if "flat" in words else face
     return np.where(inside, face, np.full_like(frame, FLAT) if "outside" in words else frame)
+
+
+def _toned(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """A picture whose colours are shifted until those inside have the mean ``TONE``."""
+    import cv2
+
+    lab = cv2.cvtColor(image, cv2.COLOR_BGR2LAB).astype(np.float32)
+    lab += np.float32(TONE) - lab[inside].mean(axis=0)
+    return cv2.cvtColor(np.clip(np.rint(lab), 0, 255).astype(np.uint8), cv2.COLOR_LAB2BGR)
 
 
 def _one(pipeline: Any, words: Collection[str]) -> Callable[[np.ndarray, str], Anonymised]:
