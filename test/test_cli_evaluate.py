@@ -67,7 +67,9 @@ def test_the_report_of_given_outputs(folders, shared, capsys):
                  "--attacker", "lbph", "--report", str(page)]) == 0
     assert "report.html written" in capsys.readouterr().err
     text = page.read_text(encoding="utf-8")
-    assert "Of 2 attackers who know every original of these 2 people" in text
+    assert "A recogniser for these 2 people, dlib, which knows every original, names" in text
+    assert "No recogniser attacked that is independent of the tool" in text
+    assert "Of 1 attackers of other kinds the strongest, local binary patterns, names" in text
     # One output is missing: the page says so and shows no picture.
     assert "no output in 1 runs" in text and "no picture" in text
     assert "deid evaluate" in text or "Written by" in text
@@ -86,6 +88,8 @@ def test_the_report_of_given_outputs(folders, shared, capsys):
     (["in", "out", "--contributors", "c.json"], "c.json cannot be read"),
     (["in", "out", "--json", "no/such/file"], "cannot be written"),
     (["in", "out", "--second-view", "nowhere"], "nowhere is not a folder"),
+    (["in", "out", "--second", "nowhere"], "nowhere is not a folder"),
+    (["in", "out", "--second", "empty"], "None of the 1 people has a second photograph in"),
     (["in", "out", "--compare"], "--compare belongs to the report; give --report FILE too"),
     (["in", "out", "--show-originals"], "--show-originals belongs to the report"),
     (["in", "out", "--report", "no/such/file"], "cannot be written"),

@@ -10,7 +10,8 @@ import pytest
 from deid_ros.errors import EvaluationError
 from deid_ros.evaluation import attackers as at
 from deid_ros.evaluation.alignment import ARCFACE, aligned, five_points, similarity
-from deid_ros.evaluation.onnx_recogniser import OnnxRecogniser
+from deid_ros.evaluation.recipe import BUILT_IN, Recipe, recipe_of
+from deid_ros.evaluation.recogniser import Recogniser
 
 cv2 = pytest.importorskip("cv2")
 
@@ -34,7 +35,8 @@ def person(seed, *, size=200, center=(100, 100), scale=1.0, light=0):
     x, y = center[0] - side // 2, center[1] - side // 2
     frame[y:y + side, x:x + side] = cv2.resize(face, (side, side))
     frame = np.clip(frame.astype(int) + light, 0, 255).astype(np.uint8)
-    return frame, SimpleNamespace(landmarks=points68(center, scale))
+    points = points68(center, scale)
+    return frame, SimpleNamespace(landmarks=points, five=five_points(points))
 
 
 def test_similarity_finds_turn_scale_and_shift():
@@ -152,11 +154,96 @@ def test_a_recogniser_by_path(tmp_path, last):
 def test_files_that_are_no_recogniser(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"x")
     for path, message in ((tmp_path / "none.onnx", "There is no recogniser"),
-                          (tmp_path / "bad.onnx", "cannot be loaded")):
+                          (tmp_path / "bad.onnx", "cannot be loaded as an ONNX model")):
         with pytest.raises(EvaluationError, match=message):
-            OnnxRecogniser(path)
+            Recogniser(path)
     path = recogniser(tmp_path / "a.onnx")
     with pytest.raises(EvaluationError, match="given twice"):
         at.create_attackers([str(path), str(path)], None)
     with pytest.raises(EvaluationError, match="no attacker called 'eyes'.*ending in .onnx"):
         at.create_attackers(["eyes"], None)
+    with pytest.raises(EvaluationError, match="holds 2 files"):
+        Recogniser(tmp_path)
+
+
+def test_a_recipe_says_what_goes_in(tmp_path):
+    assert recipe_of(tmp_path / "mine.onnx") == Recipe()
+    (tmp_path / "mine.yaml").write_text(
+        "colour: bgr\nmean: [1, 2, 3]\nscale: 0.5\nsize: [16, 24]\nindependent: false\n"
+        "name: mine-2\npoints: [[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.4, 0.8], [0.6, 0.8]]\n")
+    found = recipe_of(tmp_path / "mine.onnx")
+    chip = np.full((1, 1, 3), [11, 12, 13], np.uint8)
+    assert found.prepare(chip).tolist() == [[[5, 5, 5]]]
+    assert found.size == (16, 24) and found.name == "mine-2" and not found.independent
+    # RGB is what most recognisers want; their levels are -1..1.
+    assert Recipe().prepare(np.full((1, 1, 3), [0, 127, 255], np.uint8))[0, 0] == pytest.approx(
+        [1, -0.5 / 127.5, -1])
+
+
+@pytest.mark.parametrize("text, message", [
+    ("points: [[1, 2]]", "says points: .*expected five pairs"), ("colour: hsv", "rgb or bgr"),
+    ("size: 4", "8 to 1024"), ("mean: [1, 2]", "one number or three"), ("scale: x", "one number"),
+    ("side: 3", "may say points, size"), ("- 1", "may say points"), ("a: [", "is not YAML"),
+    ("independent: maybe", "true or false"), ("name: a.b", "letters, digits")])
+def test_recipes_that_say_something_else(tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(EvaluationError, match=message):
+        recipe_of(tmp_path / "mine.onnx")
+
+
+def test_a_recipe_and_its_model_must_agree(tmp_path):
+    path = recogniser(tmp_path / "a.onnx")
+    (tmp_path / "a.yaml").write_text("size: 64")
+    with pytest.raises(EvaluationError, match="takes pictures of 112x112.*64x64"):
+        Recogniser(path)
+
+
+def test_an_openvino_recogniser_by_its_folder(tmp_path):
+    openvino = pytest.importorskip("openvino")
+    name = "face-reidentification-retail-0095"
+    onnx = recogniser(tmp_path / "a.onnx", size=128)
+    (tmp_path / name).mkdir()
+    openvino.save_model(openvino.convert_model(str(onnx)), str(tmp_path / name / f"{name}.xml"))
+    [attacker] = at.create_attackers([str(tmp_path / name)], None)
+    assert attacker.name == "retail_0095" and attacker.recipe == BUILT_IN[name]
+    assert attacker.independent and attacker.recogniser
+    frame, view = person(3)
+    row = attacker.describe(frame, view)
+    # The quarters' mean colours: blue comes first, and nothing was scaled.
+    chip = aligned(frame, five_points(view.landmarks), np.array(attacker.recipe.points) * 128,
+                   (128, 128)).astype(float)
+    cells = chip.reshape(8, 16, 8, 16, 3).mean(axis=(1, 3)).transpose(2, 0, 1).ravel()
+    assert row == pytest.approx(cells / np.linalg.norm(cells), abs=1e-3)
+    # An .xml that nobody has described is not guessed at.
+    (tmp_path / name / f"{name}.xml").rename(tmp_path / "b.xml")
+    with pytest.raises(EvaluationError, match="is not known; write .*b.yaml"):
+        Recogniser(tmp_path / "b.xml")
+
+
+def test_without_openvino_one_sentence_says_so(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    path = tmp_path / "face-reidentification-retail-0095.xml"
+    path.write_text("<net/>")
+    with pytest.raises(EvaluationError, match="needs OpenVINO; .*pip install openvino"):
+        Recogniser(path)
+
+
+def test_what_becomes_smaller_is_averaged_first():
+    stripes = np.zeros((400, 400, 3), np.uint8)
+    stripes[:, ::2] = 254
+    points = np.array([[100, 100], [300, 100], [200, 300.0]])
+    chip = aligned(stripes, points, points / 8, (40, 40)).astype(int)
+    assert np.abs(chip - 127).max() <= 12
+
+
+def test_the_example_of_the_documents_is_the_default(tmp_path):
+    from pathlib import Path
+
+    text = (Path(__file__).parents[1] / "docs" / "privacy.md").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
+    found, default = recipe_of(tmp_path / "mine.onnx"), Recipe()
+    assert np.array(found.points) == pytest.approx(np.array(default.points), abs=1e-4)
+    assert found.scale == pytest.approx(default.scale, abs=1e-6)
+    assert found.size == (112, 112) and found.mean == default.mean and found.independent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 from deid_ros.evaluation import measures as m
 from deid_ros.evaluation.attackers import DlibAttacker, GeometryAttacker, ShapeAttacker
-from deid_ros.evaluation.evaluate import Evaluation
+from deid_ros.evaluation.attributes import read_off
+from deid_ros.evaluation.evaluate import Evaluation, impostor_pairs
 from deid_ros.evaluation.intervals import summarise
 from deid_ros.evaluation.observations import Observations
 from deid_ros.evaluation.people import Person
@@ -19,7 +21,7 @@ from deid_ros.evaluation.report import as_json, as_table
 class Plane:
     """An attacker whose features are points in the plane."""
 
-    name, title, threshold = "dlib", "points", 0.6
+    name, title, threshold, recogniser = "dlib", "points", 0.6, True
     distances = DlibAttacker.distances
 
 
@@ -51,14 +53,16 @@ def values(observed, **options):
 
 
 LINE = np.stack([np.arange(10.0), np.zeros(10)], axis=1)
+#: So many that a false accept rate of 0.1 % accepts ten of their pairs.
+MANY = np.stack([np.arange(150.0), np.zeros(150)], axis=1)
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_too_few_people_give_no_number_where_there_is_none(n):
     got = values(observations(LINE[:n], LINE[:n]))
-    for key in ("dlib.mean_rank", "dlib.eer", "dlib.tar_at_far_1e-2", "variety.ratio",
-                "expression.mouth"):
+    for key in ("dlib.mean_rank", "dlib.eer", "variety.ratio", "expression.mouth"):
         assert np.isnan(got[key]), key
+    assert not any("tar_at_far" in key or "adaptive" in key for key in got)
     if n == 1:
         assert got["dlib.rank_1"] == 1.0 and got["detection.hog.retained"] == 1.0
 
@@ -66,7 +70,9 @@ def test_too_few_people_give_no_number_where_there_is_none(n):
 def test_nothing_hidden():
     got = values(observations(LINE, LINE))
     assert got["dlib.rank_1"] == got["dlib.same_sex.rank_1"] == got["dlib.closer"] == 1.0
-    assert got["dlib.tar_at_far_1e-2"] == got["dlib.tar_at_far_1e-3"] == 1.0
+    many = values(observations(MANY, MANY))
+    assert many["dlib.tar_at_far_1e-2"] == many["dlib.tar_at_far_1e-3"] == 1.0
+    assert got["adaptive.dlib.rank_1"] == 1.0
     assert got["dlib.mean_rank"] == got["dlib.own_distance"] == got["dlib.eer"] == 0.0
     assert got["detection.hog.retained"] == got["variety.ratio"] == 1.0
     assert got["expression.eyes"] == pytest.approx(1.0)
@@ -79,7 +85,8 @@ def test_everybody_gets_the_same_face():
     assert got["dlib.rank_1"] == pytest.approx(0.1)
     assert got["dlib.rank_5"] == pytest.approx(0.5)
     assert got["dlib.mean_rank"] == pytest.approx(0.5)
-    assert got["dlib.closer"] == got["dlib.tar_at_far_1e-2"] == 0.0
+    assert got["dlib.closer"] == 0.0
+    assert values(observations(MANY, np.tile([9.5, 100.0], (150, 1))))["dlib.tar_at_far_1e-2"] == 0
     assert got["dlib.eer"] == pytest.approx(0.5, abs=0.02)
     assert got["variety.ratio"] == 0.0
 
@@ -108,9 +115,10 @@ def test_a_missing_output_counts_against_the_tool_everywhere():
     missing = [True] + [False] * 9
     whole, lost = values(observations(LINE, far[::-1])), \
         values(observations(LINE, far[::-1], missing=missing))
-    for key in ("dlib.rank_1", "dlib.rank_5", "dlib.closer", "dlib.tar_at_far_1e-3",
-                "outside.changed"):
+    for key in ("dlib.rank_1", "dlib.rank_5", "dlib.closer", "outside.changed"):
         assert lost[key] > whole[key], key
+    assert values(observations(MANY, MANY + [0, 1000.0], missing=[True] + [False] * 149))[
+        "dlib.tar_at_far_1e-3"] == pytest.approx(1 / 150)
     for key in ("dlib.mean_rank", "detection.hog.retained", "expression.mouth",
                 "variety.ratio", "dlib.own_distance"):
         assert lost[key] < whole[key], key
@@ -120,7 +128,7 @@ def test_a_missing_output_counts_against_the_tool_everywhere():
 
 def test_every_output_missing():
     got = values(observations(LINE, LINE, missing=[True] * 10))
-    assert got["dlib.rank_1"] == got["dlib.tar_at_far_1e-3"] == 1.0
+    assert got["dlib.rank_1"] == got["adaptive.dlib.rank_1"] == 1.0
     assert got["detection.hog.retained"] == got["expression.mouth"] == 0.0
     assert got["landmarks.error"] == got["pose.roll"] == np.inf
     assert got["variety.ratio"] == got["sharpness.ratio"] == 0.0
@@ -209,7 +217,7 @@ def test_table_and_json(n):
     assert "nan" not in text and "inf" not in text
     assert "nobody" in text and "range over keys" in text
     content = json.loads(json.dumps(as_json(result), allow_nan=False))
-    assert content["schema"] == 1 and content["people"] == n
+    assert content["schema"] == 2 and content["people"] == n
     assert set(content["measures"]["dlib.rank_1"]) == {
         "label", "unit", "value", "interval", "chance", "people", "range", "per_key"}
     if n == 10:
@@ -222,12 +230,66 @@ def test_table_and_json(n):
 
 def test_keys_are_stable():
     """Programs read these: a key that goes away or changes raises report.SCHEMA."""
-    assert list(values(observations(LINE, LINE))) == [
+    assert list(values(observations(MANY, MANY))) == [
         "dlib.rank_1", "dlib.rank_5", "dlib.mean_rank",
         "dlib.same_sex.rank_1", "dlib.same_sex.rank_5", "dlib.same_sex.mean_rank",
         "dlib.own_distance", "dlib.other_distance", "dlib.closer",
         "dlib.tar_at_far_1e-2", "dlib.tar_at_far_1e-3", "dlib.eer",
         "dlib.same_sex.tar_at_far_1e-2", "dlib.same_sex.tar_at_far_1e-3", "dlib.same_sex.eer",
+        "adaptive.dlib.rank_1", "adaptive.dlib.rank_5", "adaptive.dlib.mean_rank",
+        "adaptive.dlib.same_sex.rank_1", "adaptive.dlib.same_sex.rank_5",
+        "adaptive.dlib.same_sex.mean_rank",
         "detection.hog.retained", "landmarks.error", "pose.yaw", "pose.pitch", "pose.roll",
         "sharpness.ratio", "outside.changed", "outside.difference",
         "expression.mouth", "expression.eyes", "variety.ratio"]
+
+
+@pytest.mark.parametrize("people, rates", [(45, []), (46, ["1e-2"]), (141, ["1e-2"]),
+                                           (142, ["1e-2", "1e-3"])])
+def test_rates_that_so_few_people_cannot_carry_are_not_given(people, rates):
+    # 45 people are 990 pairs: one in a hundred of them are fewer than ten.
+    got = values(observations(MANY[:people], MANY[:people], sex=["?"] * people))
+    assert [rate for rate in ("1e-2", "1e-3") if f"dlib.tar_at_far_{rate}" in got] == rates
+    assert "dlib.same_sex.tar_at_far_1e-2" not in got
+
+
+def test_pairs_of_strangers_are_counted():
+    people = [Person(str(i), sex, None) for i, sex in enumerate("FFFMM??")]
+    assert impostor_pairs(people) == {"all": 21, "same_sex": 4}
+
+
+def test_second_photographs_say_whether_the_attacker_knows_people_at_all():
+    # The attacker knows MANY; of the pictures as they were, half look like another person.
+    seen = LINE.copy()
+    seen[::2] += 1.0
+    observed = dataclasses.replace(observations(LINE, LINE), unaltered={"dlib": seen})
+    assert values(observed)["dlib.unaltered"] == 0.5 == values(observed)["dlib.rank_1"] / 2
+    assert "dlib.unaltered" not in values(observations(LINE, LINE))
+
+
+def test_the_sex_is_read_off_what_shows_it():
+    rng = np.random.default_rng(0)
+    sex = np.array(["F"] * 30 + ["M"] * 20)
+    own = rng.normal(size=(50, 8))
+    shows = np.where(sex == "M", 6.0, -6.0)[:, None] * np.eye(8)[0]
+    hidden, kept = own, own + shows
+    missing = np.zeros(50, bool)
+    missing[:5] = True
+    known = own + shows
+    for probes, low, high in ((kept, 0.99, 1.0), (hidden, 0.35, 0.65)):
+        got = values(observations(known, probes, sex=list(sex)))
+        assert low <= got["inference.dlib.sex"] <= high
+        assert got["inference.dlib.sex_before"] == 1.0
+    # A missing output is counted as right; a sex that is not known is not asked for.
+    assert read_off(known, np.full((50, 8), np.nan), sex).tolist() == [1.0] * 50
+    unsure = np.where(np.arange(50) == 3, "?", sex)
+    assert np.isnan(read_off(known, kept, unsure)).tolist() == [i == 3 for i in range(50)]
+    assert read_off(known[26:35], kept[26:35], sex[26:35]) is None
+    assert read_off(known[:0], kept[:0], sex[:0]) is None
+
+
+def test_the_sex_cannot_be_learned_from_the_person_asked_about():
+    rng = np.random.default_rng(1)
+    sex = rng.permutation(["F"] * 40 + ["M"] * 40)
+    noise = rng.normal(size=(80, 400))
+    assert 0.3 < read_off(noise, noise, sex).mean() < 0.7

@@ -22,6 +22,7 @@ from deid_ros.evaluation.recordings import over_time, read_recordings
 from deid_ros.evaluation.report import as_json
 from deid_ros.evaluation.smoothness import compare_tracks
 from deid_ros.evaluation.thumbnails import cut_out, hide
+from deid_ros.evaluation.worst import worst_of
 from deid_ros.resources import share_path
 
 cv2 = pytest.importorskip("cv2")
@@ -46,16 +47,19 @@ def result(tmp_path):
                    for name, sex in zip(observed.ids.tolist(), observed.sex))
     values = {one.key: one.values for one in found if one.values is not None}
     box = np.tile([20.0, 30, 40, 40], (10, 1))
+    measures = summarise([found, found], 10, count=50)
+    settings = {"attackers": ["dlib"], "keys": 2, "recognisers": [
+        {"name": "dlib", "title": "dlib descriptor", "independent": False, "note": ""}]}
     return Evaluation(people, (), {"k0": ("p9",), "k1": ()},
-                      tuple(summarise([found, found], 10, count=50)), values,
-                      {"attackers": ["dlib"], "keys": 2}, m.curves_of(observed, [PLANE]), box,
+                      (*worst_of(measures, ["dlib"]), *measures), values, settings,
+                      m.curves_of(observed, [PLANE]), box,
                       tuple(box[i:i + 1] for i in range(10)))
 
 
 CELL = {"key": "independent_mix5", "label": "independent, mix 5", "policy": "independent",
         "mix": 5, "k": 0, "measures": {
-            "dlib.rank_1": {"value": 0.1, "interval": [0.0, 0.2], "unit": "share", "label": ""},
-            "parrot.dlib.rank_1.own": {"value": 0.4, "interval": None, "unit": "share",
+            "worst.rank_1": {"value": 0.1, "interval": [0.0, 0.2], "unit": "share", "label": ""},
+            "parrot.worst.rank_1.own": {"value": 0.4, "interval": None, "unit": "share",
                                        "label": ""},
             "expression.mouth": {"value": 0.7, "interval": None, "unit": "correlation",
                                  "label": ""},
@@ -66,7 +70,7 @@ CLOSED = CELL | {"key": "k_same_k2", "label": "k_same, k 2", "policy": "k_same",
                                 "statement": "This must not be called k-anonymous: twins.",
                                 "reasons": ["twins"], "clusters": [["a", "<b>"]],
                                 "rank_1": {"dlib": 0.25}}}
-COMPARISON = {"people": 10, "key": "compare", "cells": [
+COMPARISON = {"people": 10, "keys": ["compare"], "cells": [
     CELL, CLOSED, {"key": "k_same_k10", "label": "k_same, k 10", "refused": "Too few people."}]}
 
 
@@ -75,11 +79,11 @@ def report(result, tmp_path):
     """Writes the page with everything in it, returns path and text."""
     pytest.importorskip("jinja2"), pytest.importorskip("matplotlib")
 
-    def write(**options):
+    def write(content=None, **options):
         outputs = {person.id: picture(tmp_path / f"out-{person.id}.png", BLUE)
                    for person in result.people[:9]}
         path = tmp_path / "report.html"
-        content = json.loads(json.dumps(as_json(result), allow_nan=False))
+        content = json.loads(json.dumps(content or as_json(result), allow_nan=False))
         p.write_page(path, result, content, outputs=outputs,
                      thresholds=read_thresholds(share_path("config", "report.yaml")),
                      comparison=COMPARISON, files={"a.onnx": "0" * 64}, command="deid evaluate x",
@@ -104,11 +108,32 @@ def test_the_page_is_whole_and_needs_no_network(report):
     assert "<script" not in text and "@import" not in text and "url(" not in text
     for words in ("At a glance", "Who recognises the people", "k-anonymity", "The worst cases",
                   "a.onnx", "deid evaluate x", "Too few people.", "2.00 times as much",
-                  "must not be called k-anonymous", "&lt;b&gt;", "named in 100 % of the runs",
+                  "must not be called k-anonymous", "&lt;b&gt;",
+                  "named by dlib in 100 % of the runs",
                   "no output in 1 runs, counted as recognised"):
         assert words in text, words
     assert not re.search(r">\s*(nan|None|inf)\b", text)
     assert 'name="viewport"' in text and "@media print" in text
+
+
+def test_the_page_says_who_is_independent_and_where_it_leaks(result, report):
+    content = as_json(result)
+    content["settings"]["recognisers"].append(
+        {"name": "mine", "title": "recogniser mine.onnx", "independent": True, "note": "a note"})
+    content["settings"]["impostor_pairs"] = {"all": 45, "same_sex": 20}
+    row = {"value": 0.2, "interval": [0.1, 0.4], "unit": "share", "label": ""}
+    content["leaks"] = {"people": 10, "cells": [
+        {"key": "as_is", "label": "as it is set", "measures": {"worst.rank_1": row}},
+        {"key": "original_grey", "label": "control: <b>", "measures": {}}]}
+    text = re.sub(r"\s+", " ", report(content=content)[1])
+    assert "dlib descriptor: not independent." in text
+    assert "recogniser mine.onnx: independent of the tool: a note." in text
+    assert "10 people are 45 pairs of strangers, 20 of one sex" in text
+    assert "<td>as it is set</td>" in text and "20.0 % (10.0 to 40.0)" in text
+    assert "control: &lt;b&gt;" in text and "that the test is fair" in text
+    del content["leaks"]["cells"][1]
+    assert "that the test is fair" not in report(content=content)[1]
+    assert "Where it leaks" not in report()[1]
 
 
 def test_originals_are_painted_over_unless_asked_for(report):
@@ -122,20 +147,26 @@ def test_originals_are_painted_over_unless_asked_for(report):
     assert all(colours(uri)[0] > 200 for uri in after)
 
 
-def test_summary_has_three_sentences_and_the_strongest_attacker(result):
+def test_the_summary_takes_the_worst_recogniser(result):
     content = as_json(result)
     sentences = p.summary(content)
-    assert len(sentences) == 3 and all(s.endswith(".") for s in sentences)
-    assert "a modern face recogniser, names 20.0 %" in sentences[0]
-    assert "guessing names 10.0 %" in sentences[0] and "was not tried" in sentences[1]
-    content["settings"]["attackers"] = ["dlib", "mine"]
-    content["measures"]["mine.rank_1"] = content["measures"]["dlib.rank_1"] | {"value": 0.9}
-    content["measures"]["parrot.dlib.rank_1"] = content["measures"]["dlib.rank_1"]
-    content["settings"]["parrot"] = "given"
-    sentences = p.summary(content)
-    assert "the recogniser mine, names 90.0 %" in sentences[0]
-    assert "and a modern face recogniser 20.0 %" in sentences[0]
-    assert "with the run's key, names 20.0 %" in sentences[1]
+    assert all(s.endswith(".") for s in sentences)
+    assert "people, dlib, which knows every original, names 20.0 %" in sentences[0]
+    assert "guessing names 10.0 %" in sentences[0]
+    assert "No recogniser attacked that is independent of the tool" in sentences[1]
+    assert "was not tried" in sentences[2]
+    row = content["measures"]["worst.rank_1"]
+    content["measures"]["worst.rank_1"] = row | {"value": 0.9, "attacker": "mine"}
+    content["measures"]["parrot.worst.rank_1"] = row
+    content["measures"]["lbph.rank_1"] = row | {"value": 0.7}
+    content["settings"] |= {"parrot": "given", "known": "second photographs"}
+    content["settings"]["recognisers"].append({"name": "mine", "independent": True})
+    text = " ".join(p.summary(content))
+    assert "The worst of 2 face recognisers for these 10 people, mine, which knows another " \
+        "photograph of each, names 90.0 %" in text
+    assert "independent" not in text
+    assert "the strongest, local binary patterns, names 70.0 %" in text
+    assert "with the run's key, names 20.0 %" in text
 
 
 def test_worst_cases_come_first(result):

@@ -10,6 +10,8 @@ import json
 import sys
 from pathlib import Path
 
+from deid_ros.evaluation.leaks import as_markdown
+
 ROOT = Path(__file__).resolve().parents[1]
 README, NUMBERS = ROOT / "README.md", ROOT / "docs" / "privacy.json"
 BEGIN = ("<!-- privacy: written by `.venv/bin/python test/test_evaluation_readme.py "
@@ -20,10 +22,15 @@ ATTACKERS = {"dlib": "dlib's descriptor (a modern recogniser)", "shape": "shape 
              "geometry": "landmark geometry",
              "expression": "expression alone", "eigenfaces": "eigenfaces",
              "fisherfaces": "Fisherfaces", "lbph": "local binary patterns",
-             "parrot.dlib": "parrot: the same tool, a key of the attacker's own"}
+             "worst": "the worst of the face recognisers",
+             "parrot.dlib": "parrot: the same tool, a key of the attacker's own",
+             "parrot.worst": "parrot, the worst of the recognisers",
+             "adaptive.worst": "adaptive: learned from others what the tool does"}
 UTILITY = ("detection.centerface.retained", "detection.centerface.ap", "landmarks.error",
            "pose.yaw", "expression.mouth", "outside.changed")
-COLUMNS = {"dlib.rank_1": "dlib", "parrot.dlib.rank_1.own": "parrot, own key",
+COLUMNS = {"worst.rank_1": "worst recogniser", "dlib.rank_1": "dlib",
+           "parrot.worst.rank_1.own": "parrot, own key: worst",
+           "parrot.dlib.rank_1.own": "parrot, own key",
            "parrot.dlib.rank_1.given": "parrot, the run's key", "eigenfaces.rank_1": "eigenfaces",
            "lbph.rank_1": "LBPH", "detection.centerface.retained": "face found",
            "expression.mouth": "mouth follows"}
@@ -35,11 +42,17 @@ def condensed(report: dict) -> dict:
         return {key: {name: measures[key][name] for name in ("value", "interval", "chance")}
                 for key in keys if key in measures}
 
-    wanted = [f"{name}.{what}" for name in ATTACKERS
+    others = {one["name"]: one["title"] for one in report["settings"].get("recognisers", ())
+              if one["name"] not in ATTACKERS}
+    wanted = [f"{name}.{what}" for name in (*ATTACKERS, *others)
               for what in ("rank_1", "same_sex.mean_rank", "tar_at_far_1e-2", "eer")]
     found = {"people": report["people"], "keys": report["settings"]["keys"],
              "measures": rows(report["measures"], [*wanted, *UTILITY]),
              "files": report.get("files", {})}
+    if others:
+        found["recognisers"] = others
+    if "leaks" in report:
+        found["leaks"] = as_markdown(report["leaks"])
     if "comparison" in report:
         found["comparison"] = {"people": report["comparison"]["people"], "cells": [
             {"label": cell["label"], "measures": rows(cell["measures"], list(COLUMNS))}
@@ -70,7 +83,7 @@ def section(found: dict) -> str:
         "rank among the same sex):", "",
         "| attacker | names the person | by guessing | same sex: mean rank | true accepts at FAR "
         "1 % | equal error rate |", "| --- | --- | --- | --- | --- | --- |"]
-    for key, title in ATTACKERS.items():
+    for key, title in (ATTACKERS | found.get("recognisers", {})).items():
         rank = m.get(f"{key}.rank_1")
         if rank is not None:
             guess = f"{100 * rank['chance']:.1f} %"
@@ -86,13 +99,18 @@ def section(found: dict) -> str:
               f"{share(m.get(UTILITY[5]))} of the pixels changed."]
     if "comparison" in found:
         other = found["comparison"]
+        columns = {key: title for key, title in COLUMNS.items()
+                   if any(key in cell["measures"] for cell in other["cells"])}
         lines += ["", f"What else can be chosen, on {other['people']} of them, one key each "
                   f"(guessing names {100 / other['people']:.1f} %):", "",
-                  "| | " + " | ".join(COLUMNS.values()) + " |", "| --- " * (len(COLUMNS) + 1) + "|"]
+                  "| | " + " | ".join(columns.values()) + " |", "| --- " * (len(columns) + 1) + "|"]
         for cell in other["cells"]:
             cells = [number(cell["measures"].get(key)) if key == "expression.mouth" else
-                     share(cell["measures"].get(key)) for key in COLUMNS]
+                     share(cell["measures"].get(key)) for key in columns]
             lines.append(f"| {cell['label']} | " + " | ".join(cells) + " |")
+    if "leaks" in found:
+        lines += ["", "Where it leaks. Each row takes one thing away that is kept; its difference "
+                  "to the first is what keeping that thing costs.", "", found["leaks"]]
     return "\n".join(lines) + "\n"
 
 
@@ -107,11 +125,22 @@ def test_the_section_of_a_report_by_hand():
     row = {"value": 0.125, "interval": [0.0, 0.25], "chance": 0.1, "label": "", "unit": "share"}
     report = {"people": 10, "settings": {"keys": 3}, "measures": {"dlib.rank_1": row},
               "comparison": {"people": 5, "cells": [
-                  {"label": "blur", "measures": {"dlib.rank_1": row}}, {"label": "x"}]}}
+                  {"label": "blur", "measures": {"dlib.rank_1": row, "parrot.dlib.rank_1.own":
+                                                 {**row, "value": None}}}, {"label": "x"}]}}
     text = section(condensed(report))
     assert "Of 10 people" in text and "under 3 keys" in text
     assert "| dlib's descriptor (a modern recogniser) | 12.5 % (0.0 to 25.0) | 10.0 % | – |" in text
     assert "guessing names 20.0 %" in text and "| blur | 12.5 % | – |" in text
+    assert "recogniser mine" not in text and "Where it leaks" not in text
+    report["settings"]["recognisers"] = [{"name": "dlib", "title": "dlib descriptor"},
+                                         {"name": "mine", "title": "recogniser mine.onnx"}]
+    report["measures"] |= {"mine.rank_1": row, "worst.rank_1": row}
+    report["leaks"] = {"people": 10, "cells": [
+        {"label": "as it is set", "measures": {"mine.rank_1": row}}]}
+    text = section(condensed(json.loads(json.dumps(report))))
+    assert "| recogniser mine.onnx | 12.5 % (0.0 to 25.0) | 10.0 % |" in text
+    assert "| the worst of the face recognisers | 12.5 %" in text
+    assert "| as it is set | 12.5 (0.0 to 25.0) | – |" in text
 
 
 if __name__ == "__main__":

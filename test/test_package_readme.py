@@ -53,7 +53,8 @@ def test_parameters_of_readme_are_those_of_the_code():
     assert written == table(), "run: .venv/bin/python test/test_package_readme.py"
 
 
-@pytest.mark.parametrize("path", ["README.md", "models/README.md", "DB/README.md", "SECURITY.md"])
+@pytest.mark.parametrize("path", ["README.md", "models/README.md", "DB/README.md", "SECURITY.md",
+                                  "docs/privacy.md"])
 def test_files_that_the_documents_name_exist(path):
     text = (ROOT / path).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)\)", text):

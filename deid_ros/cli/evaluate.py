@@ -35,6 +35,11 @@ examples:
   deid evaluate in/ --csv people.csv --keys 3 --parrot own --compare --report report.html
                               a page for a data protection officer
   deid evaluate in/ out/ --attacker dlib --attacker mine.onnx
+                              face recognisers of yours; the worst one counts
+  deid evaluate in/ out/ --second others/
+                              the attacker knows other photographs of the people
+  deid evaluate in/ --csv people.csv --leak all --attacker dlib --attacker mine.onnx
+                              what keeping each thing costs, one row each
   deid evaluate in/ out/ --second-view out2/
                               match outputs with outputs of second photos
 """
@@ -44,6 +49,11 @@ RUN_OPTIONS = (("detector", "detector"), ("matcher", "policy"), ("matcher", "mix
                ("matcher", "preserve"), ("matcher", "margin"), ("matcher", "k"),
                ("matcher", "enrolled"), ("generator", "generator"), ("replacer", "replace"),
                ("replacer", "blend"))
+
+
+#: Keys of ``evaluation.leaks.LEAKS``, which is too slow to import for a help text.
+_LEAKS = ("as_is", "same_surrogate", "outside_grey", "same_and_grey", "mean_expression",
+          "mean_tone", "preserve_none", "face_region_flat", "original_grey")
 
 
 def _count(text: str) -> int:
@@ -82,14 +92,18 @@ def register(subparsers: argparse._SubParsersAction) -> None:
                         help="JSON of name: [gallery ids mixed into the surrogate]; measures, "
                              "with --gallery, whether a surrogate is a stranger's face")
     add_parameter(parser, "matcher", "gallery")
+    parser.add_argument("--second", metavar="FOLDER", type=Path,
+                        help="other photographs of the same people, same names: they are what "
+                             "the attacker knows, and what --parrot puts through the tool "
+                             "[the originals]")
     parser.add_argument("--second-view", metavar="FOLDER", type=Path,
                         help="outputs of the same tool for second photos of the same people: "
                              "the parrot attack")
     parser.add_argument("--attacker", metavar="NAME", action="append",
                         help="who attacks, repeat for several: dlib, shape, geometry, "
-                             "expression, eigenfaces, fisherfaces, lbph, all, or a face "
-                             "recogniser's file ending in .onnx [dlib, shape and geometry; all "
-                             "with --report]")
+                             "expression, eigenfaces, fisherfaces, lbph, all, or the file "
+                             "(.onnx, .xml) or folder of a face recogniser, with NAME.yaml beside "
+                             "it [dlib, shape and geometry; all with --report]")
     parser.add_argument("--landmarks", choices=("dlib68", "mesh"),
                         help="which 68 points are compared [dlib68 where it is installed; it is "
                              "for non-commercial use only]")
@@ -114,7 +128,11 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     page.add_argument("--compare-people", metavar="N", type=_count, default=40,
                       help="people in the comparison, at even steps through the others [40]")
     page.add_argument("--workers", metavar="N", type=_count, default=os.cpu_count() or 1,
-                      help="processes that compare [one for each core]")
+                      help="processes that compare or look for leaks [one for each core]")
+    parser.add_argument("--leak", metavar="NAME", action="append", choices=("all", *_LEAKS),
+                        help="print instead, as a Markdown table, what keeping each thing costs; "
+                             f"repeat for several: all, {', '.join(_LEAKS)}; with --report it "
+                             "becomes a part of the page")
     keys = parser.add_argument_group("anonymise and measure over several keys")
     keys.add_argument("--keys", metavar="N", type=_count,
                       help="anonymise ORIGINALS N times, with the keys k0, k1, ...")
@@ -131,10 +149,14 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print the table, write the JSON."""
     from deid_ros.errors import EvaluationError
     from deid_ros.evaluation import Run, as_json, as_table, evaluate, find_people, read_contributors
+    from deid_ros.evaluation.people import second_photographs
 
     _check(args)
     reporting = _reporting(args)
     people = find_people(args.originals, table=args.csv, split=args.split)
+    photographs = None if args.second is None else second_photographs(people, args.second)
+    if args.leak and not reporting:
+        return _print_leaks(args, people)
     gallery = None
     if args.keys:
         from deid_ros.evaluation.runs import runs_of
@@ -143,7 +165,8 @@ def run(args: argparse.Namespace) -> int:
         config = config_of(args)
         runs: Any = runs_of(people, keys=[f"k{i}" for i in range(args.keys)],
                             config=config, keep=reporting.keep if reporting else args.outputs,
-                            parrot=args.parrot, progress=_progress)
+                            parrot=args.parrot, second=photographs,
+                            progress=_progress)
         if config["replacer"]["replace"] == "surrogate":
             gallery = _gallery(args)
             policy = config["matcher"]["policy"]
@@ -159,14 +182,11 @@ def run(args: argparse.Namespace) -> int:
         with_outputs(people, args.originals, args.outputs)
         runs = [Run(args.outputs, contributors=contributors, second=args.second_view)]
     target = _target(args.json)
-    from deid_ros.evaluation import ATTACKERS
     from deid_ros.evaluation.attackers import DEFAULT
 
-    wanted = args.attacker or (["all"] if reporting else list(DEFAULT))
-    names = [name for word in wanted for name in (ATTACKERS if word == "all" else [word])]
     result = evaluate(people, args.originals, runs, gallery=gallery, landmarks=args.landmarks,
-                      attackers=list(dict.fromkeys(names)), draws=args.draws, seed=args.seed,
-                      progress=_progress)
+                      attackers=attackers_of(args, ["all"] if reporting else DEFAULT),
+                      second=args.second, draws=args.draws, seed=args.seed, progress=_progress)
     found = as_json(result)
     if args.keys and args.parrot:
         found["settings"]["parrot"] = args.parrot
@@ -180,6 +200,44 @@ def run(args: argparse.Namespace) -> int:
     if target is not None:
         target.write_text(content, encoding="utf-8")
         print(f"\n{target} written")
+    return 0
+
+
+def attackers_of(args: argparse.Namespace, otherwise: Sequence[str]) -> list[str]:
+    """Who attacks, each once; ``otherwise`` where nobody was named."""
+    from deid_ros.evaluation import ATTACKERS
+
+    names = [name for word in args.attacker or otherwise
+             for name in (ATTACKERS if word == "all" else [word])]
+    return list(dict.fromkeys(names))
+
+
+def leaks_of(args: argparse.Namespace, people: Sequence[Any], *,
+             separate: bool = False) -> dict[str, Any]:
+    """The table of ``--leak``, for JSON."""
+    from deid_ros.evaluation.comparison import compare
+    from deid_ros.evaluation.leaks import LEAKS
+
+    cells = [cell for cell in LEAKS if "all" in args.leak or cell.key in args.leak]
+    return compare(people, args.originals, config_of(args), cells=cells,
+                   attackers=attackers_of(args, ["dlib"]), landmarks=args.landmarks,
+                   keys=[f"k{i}" for i in range(args.keys or 1)], second=args.second,
+                   draws=args.draws, workers=args.workers, separate=separate)
+
+
+def _print_leaks(args: argparse.Namespace, people: Sequence[Any]) -> int:
+    from deid_ros.evaluation.leaks import as_markdown
+
+    target = _target(args.json)
+    found = leaks_of(args, people)
+    content = json.dumps({"leaks": found}, indent=2, allow_nan=False) + "\n"
+    if args.json == "-":
+        print(content, end="")
+        return 0
+    print(as_markdown(found))
+    if target is not None:
+        target.write_text(content, encoding="utf-8")
+        print(f"{target} written", file=sys.stderr)
     return 0
 
 
@@ -201,6 +259,11 @@ def _reporting(args: argparse.Namespace) -> Any:
 def _check(args: argparse.Namespace) -> None:
     from deid_ros.errors import EvaluationError
 
+    if args.leak and args.report is None:
+        if args.outputs is not None or args.parrot:
+            raise EvaluationError("--leak makes its own outputs and knows no parrot; leave "
+                                  f"{'OUTPUTS' if args.outputs is not None else '--parrot'} out.")
+        return
     if args.keys is None:
         given = [f"--{name.replace('_', '-')}" for values in overrides_of(args).values()
                  for name in values if name != "gallery"]

@@ -60,15 +60,17 @@ class Reporting:
         return Path(self._temporary.name) if self._temporary else self._args.outputs
 
     def _compare(self) -> dict[str, Any]:
+        from deid_ros.cli.evaluate import attackers_of
         from deid_ros.config import file_of
-        from deid_ros.evaluation import GalleryPeople, find_people
+        from deid_ros.evaluation import ATTACKERS, GalleryPeople, find_people
         from deid_ros.evaluation.comparison import compare, evenly
 
         args = self._args
         people = find_people(args.originals, table=args.csv, split=args.split)
         return compare(evenly(people, args.compare_people), args.originals, self._config,
+                       attackers=list(dict.fromkeys([*ATTACKERS, *attackers_of(args, [])])),
                        gallery=GalleryPeople.load(file_of(self._config["matcher"]["gallery"])),
-                       landmarks=args.landmarks, draws=min(args.draws, 300),
+                       landmarks=args.landmarks, second=args.second, draws=min(args.draws, 300),
                        workers=args.workers, separate=True)
 
     def finish(self, result: Any, content: dict[str, Any], people: Sequence[Any]) -> None:
@@ -89,6 +91,10 @@ class Reporting:
             content["video"] = measure_video(args.video, self._config)
         if self._comparison is not None:
             content["comparison"] = self._comparison.result()
+        if args.leak:
+            from deid_ros.cli.evaluate import leaks_of
+
+            content["leaks"] = leaks_of(args, people, separate=True)
         folder = self.keep / "k0" if args.keys and self.keep else args.outputs
         outputs = {person.id: person.output
                    for person in with_outputs(result.people, args.originals, folder)}

@@ -125,6 +125,8 @@ def _add_formats(group: Any) -> None:
     group.add_argument("--keep-metadata", action="store_true",
                        help="keep what a file says of itself, except thumbnails, places and the "
                             "camera maker's notes")
+    group.add_argument("--no-marking", action="store_true",
+                       help="do not say in outputs that they were altered")
 
 
 def _positive(text: str) -> int:
@@ -203,7 +205,8 @@ def _writing(args: argparse.Namespace) -> Writing:
     wishes = TopicWishes(frozenset(args.image_topic), frozenset(args.drop),
                          frozenset(args.keep_unprocessed),
                          dict(map(parse_topic_map, args.topic_map)))
-    return Writing(args.codec, args.crf, args.keep_audio, args.keep_metadata, wishes)
+    return Writing(args.codec, args.crf, args.keep_audio, args.keep_metadata, wishes,
+                   marking=not args.no_marking)
 
 
 def _check_topics(jobs: Sequence[Job], writing: Writing) -> None:

@@ -45,5 +45,12 @@ def aligned(frame: np.ndarray, points: np.ndarray, target: np.ndarray,
     """
     import cv2
 
-    return cv2.warpAffine(frame, similarity(points, target), size, flags=cv2.INTER_AREA,
+    points = np.asarray(points, np.float64)
+    scale = float(np.hypot(*similarity(points, target)[:, 0]))
+    if scale < 1 and min(frame.shape[:2]) * scale > 8:
+        # A warp takes single pixels: what is to become smaller is averaged first.
+        small = cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        ratio = np.array(small.shape[1::-1]) / frame.shape[1::-1]
+        frame, points = small, (points + 0.5) * ratio - 0.5
+    return cv2.warpAffine(frame, similarity(points, target), size, flags=cv2.INTER_LINEAR,
                           borderMode=cv2.BORDER_REPLICATE)

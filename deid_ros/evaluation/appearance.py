@@ -49,6 +49,7 @@ class _Learning:
     """An attacker that learns a projection from the originals, once per set of them."""
 
     threshold = None
+    recogniser = False
 
     def __init__(self, observer: Observer | None = None) -> None:
         _library("sklearn.decomposition")
@@ -167,6 +168,7 @@ class Lbph:
     name = "lbph"
     title = "local binary patterns"
     threshold = None
+    recogniser = False
 
     def __init__(self, observer: Observer | None = None) -> None:
         self._patterns = _library("skimage.feature").local_binary_pattern

@@ -14,7 +14,7 @@ import numpy as np
 
 from deid_ros.errors import EvaluationError
 from deid_ros.evaluation.appearance import Eigenfaces, Fisherfaces, Lbph
-from deid_ros.evaluation.onnx_recogniser import OnnxRecogniser
+from deid_ros.evaluation.recogniser import Recogniser, is_recogniser
 from deid_ros.evaluation.recognition import euclidean
 from deid_ros.evaluation.utility import eye_opening, mouth_opening, shape_points
 from deid_ros.evaluation.views import Observer, View
@@ -34,11 +34,13 @@ class Attacker(Protocol):
     ``name``       its key in the results.
     ``title``      for readers.
     ``threshold``  the distance below which it usually says 'the same person', or None.
+    ``recogniser``  whether it is a face recogniser, of which the report takes the worst.
     """
 
     name: str
     title: str
     threshold: float | None
+    recogniser: bool
 
     def describe(self, frame: np.ndarray, view: View) -> np.ndarray:
         """One face, BGR uint8 (H, W, 3), as float (D,)."""
@@ -60,6 +62,10 @@ class DlibAttacker:
     name = "dlib"
     title = "dlib descriptor"
     threshold = 0.6
+    recogniser = True
+    independent = False
+    note = ("in no loss, but the gallery is matched, and surrogates are chosen and vetted, by its "
+            "descriptors")
 
     def __init__(self, observer: Observer) -> None:
         self._dlib = observer.dlib
@@ -103,6 +109,7 @@ class GeometryAttacker(_Standardised):
     name = "geometry"
     title = "landmark geometry alone"
     threshold = None
+    recogniser = False
 
     def __init__(self, observer: Observer) -> None:
         pass
@@ -172,6 +179,7 @@ class ExpressionAttacker(_Standardised):
     name = "expression"
     title = "expression alone"
     threshold = None
+    recogniser = False
 
     def __init__(self, observer: Observer) -> None:
         pass
@@ -198,7 +206,7 @@ ATTACKERS: dict[str, Callable[[Observer], Attacker]] = {
 
 
 def create_attackers(names: Sequence[str], observer: Observer) -> list[Attacker]:
-    """The attackers of these names; a name ending in .onnx is a recogniser's file.
+    """The attackers of these names; a name that is a path is a recogniser's file or folder.
 
     Raises:
         EvaluationError: an unknown name, a name given twice, a file that is no
@@ -206,13 +214,14 @@ def create_attackers(names: Sequence[str], observer: Observer) -> list[Attacker]
     """
     out: list[Attacker] = []
     for name in names:
-        if name.lower().endswith(".onnx"):
-            out.append(OnnxRecogniser(Path(name)))
-        elif name in ATTACKERS:
+        if name in ATTACKERS:
             out.append(ATTACKERS[name](observer))
+        elif is_recogniser(name):
+            out.append(Recogniser(Path(name)))
         else:
             raise EvaluationError(f"There is no attacker called '{name}'; choose from "
-                                  f"{', '.join(ATTACKERS)}, or give a file ending in .onnx.")
+                                  f"{', '.join(ATTACKERS)}, or give a recogniser's file ending in "
+                                  ".onnx or .xml.")
     if len({attacker.name for attacker in out}) < len(out):
         raise EvaluationError(f"An attacker is given twice in {', '.join(names)}; "
                               "name each once.")

@@ -16,21 +16,32 @@ import numpy as np
 
 from deid_ros.evaluation import closed_set
 from deid_ros.evaluation.attackers import ATTACKERS, create_attackers
-from deid_ros.evaluation.evaluate import GalleryPeople, similarity_to
+from deid_ros.evaluation.evaluate import (
+    GalleryPeople,
+    impostor_pairs,
+    recognisers_of,
+    similarity_to,
+)
 from deid_ros.evaluation.intervals import Measure, summarise
 from deid_ros.evaluation.measures import contributor_share, impersonation, measures_of, parrot
-from deid_ros.evaluation.observations import observe_originals, observe_outputs
-from deid_ros.evaluation.people import Person, with_outputs
+from deid_ros.evaluation.observations import (
+    observe_originals,
+    observe_outputs,
+    observe_second,
+)
+from deid_ros.evaluation.people import Person, second_photographs, with_outputs
 from deid_ros.evaluation.report import plain
 from deid_ros.evaluation.runs import anonymise, second_views
 from deid_ros.evaluation.views import Observer
 from deid_ros.evaluation.workshop import Workshop
+from deid_ros.evaluation.worst import worst_of
 from deid_ros.matcher.gallery import cosine_distances
 
 __all__ = ["CELLS", "Cell", "compare", "evenly"]
 
 _MIXES, _KS = (2, 3, 5, 10), (2, 5, 10)
-_KEY, _OTHER = "compare", "compare-of-the-attacker"
+_KEY = "compare"
+_ABOUT = ("people", "impostor_pairs", "recognisers")     # the same in every cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +57,7 @@ class Cell:
     policy: str = ""
     mix: int = 5
     k: int = 0
+    preserve: tuple[str, ...] = ()
     special: str = ""
     parrots: tuple[str, ...] = ("own", "given")
 
@@ -56,6 +68,8 @@ class Cell:
             matcher |= {"policy": self.policy, "mix": self.mix}
         if self.policy == "k_same":
             matcher |= {"k": self.k, "enrolled": str(enrolled)}
+        if self.preserve:
+            matcher["preserve"] = list(self.preserve)
         return {"replacer": {"replace": self.replace}, "matcher": matcher}
 
 
@@ -87,12 +101,17 @@ class _Bench:
         self.config = config
         self.observer = Observer(landmarks=options["landmarks"])
         self.attackers = create_attackers(options["attackers"], self.observer)
-        self.dlib = [a for a in self.attackers if a.name == "dlib"]
+        self.recognisers = [a for a in self.attackers if a.recogniser]
+        self.keys: Sequence[str] = options["keys"]
         self.originals = observe_originals(people, self.observer, self.attackers)
+        self.second, self.known = options["second"], None
+        if self.second is not None:
+            self.originals, self.known = observe_second(self.originals, self.second, self.observer,
+                                                        self.attackers)
         self.people = self.originals.people
         self.paths = {person.id: person.original for person in self.people}
         self.names = {name: name + path.suffix for name, path in self.paths.items()}
-        self.views = second_views(self.paths, work / "views")
+        self._views: dict[str, Path] | None = None
         self.workshop = Workshop(config)
         self.enrolled = self.workshop.embeddings_of(self.people)
         self.gallery = options["gallery"]
@@ -107,7 +126,22 @@ class _Bench:
                         f"{len(self.enrolled)} people are too few for groups of {cell.k}."}
             file = self.workshop.enrol(self.enrolled, self.work / "enrolled.npz",
                                        self.config["matcher"]["extractor"])
-        make = self.workshop.anonymiser(cell.changes(_KEY, file), special=cell.special)
+        runs = [self._measures(cell, key, file) for key in self.keys]
+        found = summarise(runs, len(self.people), count=self.draws)
+        worst = worst_of(found, [one.name for one in self.recognisers])
+        rows = {m.key: _row(m) for m in (*worst, *found)}
+        out = {"key": cell.key, "label": cell.label, "replace": cell.replace,
+               "policy": cell.policy, "mix": cell.mix, "k": cell.k, "measures": rows,
+               "people": len(self.people), "impostor_pairs": impostor_pairs(self.people),
+               "recognisers": recognisers_of(self.attackers),
+               "seconds": round(time.perf_counter() - start, 1)}
+        if cell.policy == "k_same":
+            out["closed_set"] = self._closed_set(cell, file, rows)
+        return out
+
+    def _measures(self, cell: Cell, key: str, file: Path | None) -> list[Measure]:
+        """Of one run."""
+        make = self.workshop.anonymiser(cell.changes(key, file), special=cell.special)
         with tempfile.TemporaryDirectory(dir=self.work) as temporary:
             outputs, masks = Path(temporary) / "out", Path(temporary) / "masks"
             outputs.mkdir(), masks.mkdir()
@@ -115,34 +149,34 @@ class _Bench:
             observed = observe_outputs(
                 self.originals, with_outputs(self.people, self.folder, outputs), self.observer,
                 self.attackers,
-                masks={file.stem: file for file in masks.glob("*.png")})
+                masks={file.stem: file for file in masks.glob("*.png")}, known=self.known)
             measures = measures_of(observed, self.attackers)
-            if self.gallery is not None and contributors and not cell.special and self.dlib:
+            if (self.gallery is not None and contributors and not cell.special
+                    and "dlib" in observed.probes):
                 alike = similarity_to(observed.probes["dlib"], self.gallery.embeddings)
                 known = similarity_to(observed.known["dlib"], self.gallery.embeddings)
                 measures += contributor_share(alike, self.gallery.ids, list(self.paths),
                                               contributors, observed.missing)
                 measures += impersonation(alike, known, observed.missing)
-            for whose in cell.parrots if self.dlib else ():
-                measures += self._parrot(cell, whose, observed, file, Path(temporary) / whose)
-        rows = {m.key: _row(m) for m in summarise([measures], len(self.people), count=self.draws)}
-        out = {"key": cell.key, "label": cell.label, "replace": cell.replace,
-               "policy": cell.policy, "mix": cell.mix, "k": cell.k, "measures": rows,
-               "seconds": round(time.perf_counter() - start, 1)}
-        if cell.policy == "k_same":
-            out["closed_set"] = self._closed_set(cell, file, rows)
-        return out
+            for whose in cell.parrots if self.recognisers else ():
+                measures += self._parrot(cell, whose, key, observed, file,
+                                         Path(temporary) / whose)
+        return measures
 
-    def _parrot(self, cell: Cell, whose: str, observed: Any, file: Path | None,
+    def _parrot(self, cell: Cell, whose: str, key: str, observed: Any, file: Path | None,
                 folder: Path) -> list[Measure]:
-        key = _KEY if whose == "given" else _OTHER
+        key = key if whose == "given" else f"{key}-of-the-attacker"
         make = self.workshop.anonymiser(cell.changes(key, file), special=cell.special)
-        anonymise(self.views, folder, make, names=self.names)
+        if self._views is None:
+            self._views = (second_photographs(self.people, self.second) if self.second is not None
+                           else second_views(self.paths, self.work / "views"))
+        anonymise(self._views, folder, make, names=self.names)
+        seen = self.known or self.originals
         second = observe_outputs(
-            self.originals, with_outputs(self.people, self.folder, folder), self.observer,
-            self.dlib)
+            seen, with_outputs(seen.people, self.second or self.folder, folder), self.observer,
+            self.recognisers)
         return [replace(measure, key=f"{measure.key}.{whose}")
-                for measure in parrot(self.dlib[0], observed, second)]
+                for attacker in self.recognisers for measure in parrot(attacker, observed, second)]
 
     def _closed_set(self, cell: Cell, file: Path | None, rows: Mapping[str, Any]) -> dict:
         from deid_ros.matcher import create_matcher
@@ -165,7 +199,8 @@ def _row(summary: Any) -> dict[str, Any]:
     return {"label": summary.label, "unit": summary.unit, "value": plain(summary.value),
             "chance": plain(summary.chance), "people": summary.people,
             "interval": None if summary.interval is None else
-            [plain(v) for v in summary.interval]}
+            [plain(v) for v in summary.interval],
+            **({"attacker": summary.attacker} if summary.attacker else {})}
 
 
 _bench: _Bench | None = None
@@ -189,32 +224,40 @@ def _measure(cell: Cell) -> dict[str, Any]:
 def compare(people: Sequence[Person], folder: Path, config: Mapping[str, Any], *,
             cells: Sequence[Cell] = CELLS, attackers: Sequence[str] = tuple(ATTACKERS),
             gallery: GalleryPeople | None = None, landmarks: str | None = None,
-            draws: int = 300, workers: int = 1, separate: bool = False,
+            keys: Sequence[str] = (_KEY,), second: Path | None = None, draws: int = 300,
+            workers: int = 1, separate: bool = False,
             tell: Callable[[str], None] | None = None) -> dict[str, Any]:
-    """The table, one key for each way, over the same people.
+    """The table, every way over the same people.
 
     Args:
         people: as for ``evaluate``; all of them in every cell.
         folder: of their originals.
         config: what the cells do not set.
+        keys: of the runs of each cell; the numbers are their mean.
+        second: folder of other photographs of the people; see ``evaluate``.
         workers: processes; with 1 it is this one, unless it is to be ``separate``.
         tell: is called with a sentence for every finished cell.
 
     Returns:
-        For JSON: ``people``, ``key``, ``cells`` in the order given.
+        For JSON: ``people``, ``impostor_pairs``, ``recognisers``, ``known``, ``keys``, and
+        ``cells`` in the order given.
 
     Raises:
         DeidError: nobody has a face, a model is missing.
     """
     with tempfile.TemporaryDirectory(prefix="deid-compare-") as work:
         options = {"attackers": list(attackers), "gallery": gallery, "landmarks": landmarks,
-                   "draws": draws, "work": work}
+                   "draws": draws, "work": work, "keys": tuple(keys), "second": second}
         arguments = (list(people), Path(folder), dict(config), options)
         found = {}
         for row in _each(cells, arguments, workers, separate):
             found[row["key"]] = row
             (tell or _tell)(f"{row['label']}: {row.get('seconds', 0):.0f} s")
-    return {"people": len(people), "key": _KEY, "cells": [found[cell.key] for cell in cells]}
+    rows = [found[cell.key] for cell in cells]
+    about = {name: [row.pop(name) for row in rows if name in row] for name in _ABOUT}
+    return {"people": len(people), **{name: found[0] for name, found in about.items() if found},
+            "known": "originals" if second is None else "second photographs",
+            "keys": list(keys), "cells": rows}
 
 
 def _tell(sentence: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +19,15 @@ from deid_ros.evaluation.observations import (
     Progress,
     observe_originals,
     observe_outputs,
+    observe_second,
     silent,
 )
 from deid_ros.evaluation.people import Person, images_in, with_outputs
 from deid_ros.evaluation.views import RETENTION, Observer
+from deid_ros.evaluation.worst import WORST, worst_of
 
-__all__ = ["Evaluation", "GalleryPeople", "Run", "evaluate", "similarity_to"]
+__all__ = ["Evaluation", "GalleryPeople", "Run", "evaluate", "impostor_pairs",
+           "recognisers_of", "similarity_to"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,8 @@ class Evaluation:
 def evaluate(people: Sequence[Person], folder: Path, runs: Iterable[Run], *,
              gallery: GalleryPeople | None = None, attackers: Sequence[str] = DEFAULT,
              detectors: Sequence[str] = RETENTION, landmarks: str | None = None,
-             draws: int = 1000, seed: int = 0, progress: Progress = silent) -> Evaluation:
+             second: Path | None = None, draws: int = 1000, seed: int = 0,
+             progress: Progress = silent) -> Evaluation:
     """Measure the outputs of one or several runs over the same people.
 
     Args:
@@ -109,6 +114,8 @@ def evaluate(people: Sequence[Person], folder: Path, runs: Iterable[Run], *,
             generator may make the outputs and delete them again.
         gallery: with it and ``Run.contributors``, impostures are measured.
         attackers, detectors, landmarks: names; see ``attackers`` and ``views``.
+        second: folder of other photographs, names as in ``folder``: they are what the
+            attackers know, and what a parrot puts through the tool. Who has none is left out.
         draws: bootstrap draws of people, 0 for no intervals.
         seed: of those draws.
 
@@ -119,14 +126,20 @@ def evaluate(people: Sequence[Person], folder: Path, runs: Iterable[Run], *,
     observer = Observer(detectors=detectors, landmarks=landmarks)
     chosen = create_attackers(attackers, observer)
     originals = observe_originals(people, observer, chosen, progress=progress)
+    everybody, known = originals.people, None
+    if second is not None:
+        originals, known = observe_second(originals, second, observer, chosen,
+                                          progress=progress)
     measured: list[list[Measure]] = []
     missing: dict[str, tuple[str, ...]] = {}
     curves = []
     for number, run in enumerate(runs):
-        observed = _observe(originals, folder, run.outputs, observer, chosen, run, progress)
-        second = (None if run.second is None else
-                  _observe(originals, folder, run.second, observer, chosen, None, progress))
-        one = measures_of(observed, chosen, second=second)
+        observed = observe_outputs(
+            originals, with_outputs(originals.people, folder, run.outputs), observer, chosen,
+            masks=None if run.masks is None else images_in(run.masks), known=known,
+            progress=progress)
+        one = measures_of(observed, chosen, second=None if run.second is None else _parroted(
+            known or originals, second or folder, run.second, observer, chosen, progress))
         if gallery is not None and run.contributors is not None and "dlib" in observed.probes:
             alike = similarity_to(observed.probes["dlib"], gallery.embeddings)
             one += contributor_share(alike, gallery.ids, [p.id for p in originals.people],
@@ -143,20 +156,42 @@ def evaluate(people: Sequence[Person], folder: Path, runs: Iterable[Run], *,
         rows = [measure.values for measure in versions if measure.values is not None]
         if rows:
             values[versions[0].key] = _mean_over_keys(rows)
+    found = summarise(measured, len(originals.people), count=draws, seed=seed)
+    worst = worst_of(found, [attacker.name for attacker in chosen if attacker.recogniser])
+    for one in worst:
+        values[one.key] = values.get(one.key.replace(WORST, one.attacker, 1), np.zeros(0))
+    settings = {
+        "attackers": [attacker.name for attacker in chosen], "detectors": list(detectors),
+        "landmarks": observer.landmarks, "keys": len(measured), "draws": draws, "seed": seed,
+        "recognisers": recognisers_of(chosen), "impostor_pairs": impostor_pairs(originals.people),
+        "known": "originals" if known is None else "second photographs",
+        "without_second": [one.id for one in everybody if one not in originals.people]}
     return Evaluation(
-        originals.people, originals.faceless, missing,
-        tuple(summarise(measured, len(originals.people), count=draws, seed=seed)), values,
-        {"attackers": [attacker.name for attacker in chosen], "detectors": list(detectors),
-         "landmarks": observer.landmarks, "keys": len(measured), "draws": draws, "seed": seed},
+        originals.people, originals.faceless, missing, (*worst, *found),
+        {key: rows for key, rows in values.items() if len(rows)}, settings,
         _mean_curves(curves), np.array([view.box for view in originals.views]).reshape(-1, 4),
         tuple(view.boxes for view in originals.views))
 
 
-def _observe(originals: Originals, folder: Path, outputs: Path, observer: Observer,
-             attackers: Sequence[Attacker], run: Run | None, progress: Progress) -> Observations:
-    masks = images_in(run.masks) if run is not None and run.masks is not None else None
-    return observe_outputs(originals, with_outputs(originals.people, folder, outputs), observer,
-                           attackers, masks=masks, progress=progress)
+def _parroted(known: Originals, folder: Path, outputs: Path, observer: Observer,
+              attackers: Sequence[Attacker], progress: Progress) -> Observations:
+    """The attacker's own outputs, of what the attacker knows."""
+    return observe_outputs(known, with_outputs(known.people, folder, outputs), observer,
+                           attackers, progress=progress)
+
+
+def recognisers_of(attackers: Sequence[Attacker]) -> list[dict[str, object]]:
+    """The face recognisers among the attackers, and what they had to do with the tool."""
+    return [{"name": one.name, "title": one.title,
+             "independent": getattr(one, "independent", True), "note": getattr(one, "note", "")}
+            for one in attackers if one.recogniser]
+
+
+def impostor_pairs(people: Sequence[Person]) -> dict[str, int]:
+    """How many pairs of different people there are: of all, and of one sex."""
+    of = Counter(person.sex for person in people)
+    return {"all": len(people) * (len(people) - 1) // 2,
+            "same_sex": sum(n * (n - 1) // 2 for sex, n in of.items() if sex != "?")}
 
 
 def similarity_to(probes: np.ndarray, embeddings: np.ndarray) -> np.ndarray:

@@ -57,6 +57,7 @@ class Summary:
     ``value``      the mean over runs.
     ``interval``   low and high end over people, or None where it is not defined.
     ``per_key``    one number per run; ``min`` and ``max`` of them are the range.
+    ``attacker``   whose number it is, where the key does not say; see ``worst``.
     """
 
     key: str
@@ -67,6 +68,7 @@ class Summary:
     chance: float | None
     people: int
     per_key: tuple[float, ...]
+    attacker: str = ""
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

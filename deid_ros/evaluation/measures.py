@@ -11,14 +11,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from deid_ros.evaluation import recognition as r
+from deid_ros.evaluation.adaptive import LEAST, learned_distances
 from deid_ros.evaluation.attackers import Attacker
+from deid_ros.evaluation.attributes import read_off
 from deid_ros.evaluation.intervals import Measure, mean_measure, median_measure, pearson
 from deid_ros.evaluation.observations import Observations
 from deid_ros.evaluation.precision import average_precision
 
-__all__ = ["FAR_GRID", "contributor_share", "curves_of", "detection", "distances_of",
-           "downstream", "expression", "identification", "impersonation", "measures_of",
-           "parrot", "picture", "variety", "verification"]
+__all__ = ["FAR_GRID", "adaptive", "carried", "contributor_share", "curves_of", "detection",
+           "distances_of", "downstream", "expression", "identification", "impersonation",
+           "inference", "measures_of", "parrot", "picture", "unaltered", "variety", "verification"]
 
 #: The false accept rates at which the ROC is drawn.
 FAR_GRID = np.concatenate([[0.0], np.logspace(-3, 0, 61)])
@@ -28,6 +30,14 @@ BY_CHANCE = 0.05
 
 #: The false accept rates at which true accepts are given.
 FALSE_ACCEPTS = (1e-2, 1e-3)
+
+#: A false accept rate is given where so many pairs of strangers, or more, are accepted at it.
+LEAST_ACCEPTED = 10
+
+
+def carried(far: float | np.ndarray, pairs: int) -> bool | np.ndarray:
+    """Whether ``pairs`` pairs of strangers are enough to speak of a false accept rate."""
+    return far * pairs >= LEAST_ACCEPTED - 1e-9
 
 
 def _rate(far: float) -> str:
@@ -99,10 +109,15 @@ def verification(prefix: str, distances: np.ndarray, originals: np.ndarray,
 
 def _one_to_one(prefix: str, title: str, own: np.ndarray, distances: np.ndarray,
                 strangers: np.ndarray, candidates: np.ndarray | None) -> list[Measure]:
-    """True accepts and equal error rate against everybody, or against those of one sex."""
+    """True accepts and equal error rate against everybody, or against those of one sex.
+
+    Rates that the number of strangers cannot carry are left out.
+    """
     ranked = np.ones(len(own), bool) if candidates is None else np.diag(candidates)
     out = []
     for far in FALSE_ACCEPTS:
+        if not carried(far, len(strangers)):
+            continue
         accepted = r.true_accepts(own, r.accept_threshold(strangers, far))
         out.append(mean_measure(f"{prefix}.tar_at_far_{_rate(far)}",
                                 f"{title}true accepts at FAR {_rate(far)}", "share",
@@ -134,6 +149,51 @@ def parrot(attacker: Attacker, observed: Observations, second: Observations) -> 
     distances[:, second.missing] = np.inf
     distances = r.count_missing(distances, observed.missing)
     return identification(f"parrot.{attacker.name}", distances, observed.sex)
+
+
+def adaptive(attacker: Attacker, observed: Observations) -> list[Measure]:
+    """The attacker owns the tool, anonymises other people and learns to undo it.
+
+    See ``adaptive.learned_distances``. Nothing where there are too few people to learn from.
+    """
+    if len(observed.ids) < LEAST:
+        return []
+    distances = learned_distances(observed.probes[attacker.name], observed.known[attacker.name])
+    distances = r.count_missing(distances, observed.missing)
+    return identification(f"adaptive.{attacker.name}", distances, observed.sex)
+
+
+def unaltered(attacker: Attacker, observed: Observations) -> list[Measure]:
+    """Whether the attacker knows people at all: rank-1 of the pictures as they were.
+
+    Only where the attacker knows other photographs; with the very picture it is no test.
+    """
+    if attacker.name not in observed.unaltered:
+        return []
+    known = observed.known[attacker.name]
+    distances = attacker.distances(observed.unaltered[attacker.name], known, known=known)
+    found = r.ranks(distances)
+    return [mean_measure(f"{attacker.name}.unaltered", "rank-1 of the unaltered pictures", "share",
+                         r.hits(found, 1), 1 / len(known) if len(known) else None)]
+
+
+def inference(attacker: Attacker, observed: Observations) -> list[Measure]:
+    """Whether the sex can be read off outputs, and off the pictures as they were.
+
+    Nothing where it is known of too few people; see ``attributes.read_off``. Chance is the
+    share of the more frequent one.
+    """
+    known, sex = observed.known[attacker.name], observed.sex
+    before = read_off(known, observed.unaltered.get(attacker.name, known), sex)
+    after = read_off(known, observed.probes[attacker.name], sex)
+    if before is None or after is None:
+        return []
+    counts = [int((sex == one).sum()) for one in ("M", "F")]
+    chance = max(counts) / sum(counts)
+    return [mean_measure(f"inference.{attacker.name}.sex", "the sex is read off the output",
+                         "share", after, chance),
+            mean_measure(f"inference.{attacker.name}.sex_before",
+                         "the sex is read off the unaltered picture", "share", before, chance)]
 
 
 def detection(observed: Observations) -> list[Measure]:
@@ -251,7 +311,7 @@ def curves_of(observed: Observations, attackers: Sequence[Attacker]) -> dict[str
     """What is drawn: attacker -> 'all' and 'same_sex' -> the curves.
 
     ``cmc`` is the share found within rank 1, 2, ...; ``roc`` the true accepts at the
-    false accept rates of ``FAR_GRID``.
+    false accept rates of ``FAR_GRID``, NaN at those that the trials cannot carry.
     """
     out: dict[str, dict] = {}
     for attacker in attackers:
@@ -263,9 +323,12 @@ def curves_of(observed: Observations, attackers: Sequence[Attacker]) -> dict[str
                 np.flatnonzero(allowed.diagonal())
             points = r.operating_points(distances[rows], rows,
                                         candidates=None if allowed is None else allowed[rows])
+            others = np.ones(distances.shape, bool) if allowed is None else allowed
+            trials = int(others[rows].sum()) - len(rows)
             out[attacker.name][name] = {
                 "cmc": r.cmc(r.ranks(distances, candidates=allowed)),
-                "roc": r.accepts_at(points, FAR_GRID)}
+                "roc": np.where(carried(FAR_GRID, trials), r.accepts_at(points, FAR_GRID),
+                                np.nan)}
     return out
 
 
@@ -280,8 +343,12 @@ def measures_of(observed: Observations, attackers: Sequence[Attacker], *,
         out += identification(attacker.name, distances, observed.sex)
         out += verification(attacker.name, distances, among, observed.sex,
                             threshold=attacker.threshold)
+        out += unaltered(attacker, observed)
         if second is not None:
             out += parrot(attacker, observed, second)
+        if attacker.recogniser:
+            out += adaptive(attacker, observed)
+            out += inference(attacker, observed)
     out += (detection(observed) + downstream(observed) + picture(observed)
             + expression(observed))
     for attacker in attackers[:1]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from deid_ros.errors import EvaluationError
 from deid_ros.evaluation.attackers import Attacker
-from deid_ros.evaluation.people import Person
+from deid_ros.evaluation.people import Person, second_photographs
 from deid_ros.evaluation.precision import Matched, match_boxes
 from deid_ros.evaluation.utility import (
     eye_opening,
@@ -26,8 +26,8 @@ from deid_ros.evaluation.utility import (
 )
 from deid_ros.evaluation.views import Observer, View
 
-__all__ = ["Observations", "Originals", "observe_originals", "observe_outputs", "read_frame",
-           "silent"]
+__all__ = ["Observations", "Originals", "observe_originals", "observe_outputs",
+           "observe_second", "read_frame", "silent"]
 
 # What lies within this part of a face's size around its box is not 'outside': hair
 # line, jaw and glasses are covered too. A mask, where there is one, is exact.
@@ -74,6 +74,8 @@ class Observations:
     ``outside``           float (N, 2), share of pixels changed, mean difference.
     ``likeness``          float (N,), structural similarity outside the faces.
     ``precision``         detector name -> N judged pictures (``precision.Matched``).
+    ``unaltered``         attacker name -> float (N, D): the pictures as they were, where
+                          ``known`` are other photographs.
     """
 
     ids: np.ndarray
@@ -91,6 +93,7 @@ class Observations:
     outside: np.ndarray
     likeness: np.ndarray | None = None
     precision: dict[str, list[Matched]] = field(default_factory=dict)
+    unaltered: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def read_frame(path: Path) -> np.ndarray | None:
@@ -139,6 +142,37 @@ def observe_originals(people: Sequence[Person], observer: Observer,
                      {name: _stack(features) for name, features in rows.items()})
 
 
+def observe_second(originals: Originals, second: Path, observer: Observer,
+                   attackers: Sequence[Attacker], *,
+                   progress: Progress = silent) -> tuple[Originals, Originals]:
+    """Look at other photographs of the people, which are what the attackers will know.
+
+    Args:
+        originals: from ``observe_originals``.
+        second: folder of the other photographs, named as the originals.
+
+    Returns:
+        The originals, and the other photographs in the same order; of those people alone of
+        whom both show a face.
+
+    Raises:
+        EvaluationError: nobody has another photograph that shows a face.
+    """
+    photographs = second_photographs(originals.people, second)
+    others = [Person(person.id, person.sex, photographs[person.id])
+              for person in originals.people if person.id in photographs]
+    known = observe_originals(others, observer, attackers, progress=progress)
+    ids = {person.id for person in known.people}
+    return _only(originals, ids), known
+
+
+def _only(originals: Originals, ids: set[str]) -> Originals:
+    rows = [row for row, person in enumerate(originals.people) if person.id in ids]
+    return Originals(tuple(originals.people[row] for row in rows), originals.faceless,
+                     tuple(originals.views[row] for row in rows),
+                     {name: features[rows] for name, features in originals.features.items()})
+
+
 def _stack(rows: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack(rows).astype(np.float64) if rows else np.zeros((0, 1))
 
@@ -146,6 +180,7 @@ def _stack(rows: Sequence[np.ndarray]) -> np.ndarray:
 def observe_outputs(originals: Originals, people: Sequence[Person], observer: Observer,
                     attackers: Sequence[Attacker], *,
                     masks: Mapping[str, Path] | None = None,
+                    known: Originals | None = None,
                     progress: Progress = silent) -> Observations:
     """Look at every output and compare it with its original.
 
@@ -154,6 +189,8 @@ def observe_outputs(originals: Originals, people: Sequence[Person], observer: Ob
         people: with outputs; those of ``originals`` are used.
         masks: id -> image of the size of the original, not 0 where the run has covered
             something; without one, grown boxes stand for it.
+        known: other photographs of the same people in the same order, which the attackers
+            know instead of the originals.
 
     Raises:
         EvaluationError: an output has another size than its original.
@@ -203,6 +240,7 @@ def observe_outputs(originals: Originals, people: Sequence[Person], observer: Ob
     return Observations(
         ids=np.array([p.id for p in originals.people], dtype=str),
         sex=np.array([p.sex for p in originals.people], dtype=str), missing=missing,
-        known=dict(originals.features), probes=probes, found_before=before, found_after=after,
-        landmark_error=error, pose_error=pose, mouth=mouth, eyes=eyes, sharpness=sharp,
-        outside=outside, likeness=likeness, precision=judged)
+        known=dict((known or originals).features), probes=probes,
+        found_before=before, found_after=after, landmark_error=error, pose_error=pose,
+        mouth=mouth, eyes=eyes, sharpness=sharp, outside=outside, likeness=likeness,
+        precision=judged, unaltered={} if known is None else dict(originals.features))

@@ -21,22 +21,27 @@ from deid_ros.evaluation.lights import Threshold, judge
 from deid_ros.evaluation.recordings import Recording
 from deid_ros.evaluation.report import format_number
 from deid_ros.evaluation.thumbnails import cut_out
+from deid_ros.evaluation.worst import WORST
 
 __all__ = ["before_after", "summary", "worst_cases", "write_page"]
 
 _SHEET, _WORST = 12, 8
 
 #: Who attacks -> how the summary calls them.
-_ATTACKERS = {"dlib": "a modern face recogniser", "shape": "the shape of the face alone",
+_ATTACKERS = {"shape": "the shape of the face alone",
               "geometry": "the landmarks alone",
               "expression": "the expression alone", "eigenfaces": "eigenfaces",
               "fisherfaces": "Fisherfaces", "lbph": "local binary patterns"}
 
+#: Measures of the table of leaks.
+_RANKS = {"rank_1": "rank-1", "same_sex.mean_rank": "same sex: mean rank"}
+
 #: Columns of the comparison: heading, measure, unit.
 COLUMNS = (
-    ("dlib rank-1", "dlib.rank_1"), ("same sex: mean rank", "dlib.same_sex.mean_rank"),
-    ("parrot, own key", "parrot.dlib.rank_1.own"),
-    ("parrot, given key", "parrot.dlib.rank_1.given"),
+    ("worst recogniser", "worst.rank_1"), ("same sex: mean rank", "worst.same_sex.mean_rank"),
+    ("adaptive", "adaptive.worst.rank_1"),
+    ("parrot, own key", "parrot.worst.rank_1.own"),
+    ("parrot, given key", "parrot.worst.rank_1.given"),
     ("shape", "shape.rank_1"), ("eigenfaces", "eigenfaces.rank_1"),
     ("Fisherfaces", "fisherfaces.rank_1"), ("LBPH", "lbph.rank_1"),
     ("impersonates", "gallery.impersonated"), ("face still found", "detection.centerface.retained"),
@@ -56,26 +61,18 @@ def _say(row: Mapping[str, Any] | None, *, interval: bool = False) -> str:
 
 
 def summary(content: Mapping[str, Any]) -> list[str]:
-    """Three sentences: who recognises whom, who runs the same tool, what is left.
+    """In sentences: who recognises whom, who runs the same tool, what is left.
+
+    Recognisers are spoken of by the worst of them, measure by measure.
 
     Args:
         content: the evaluation's JSON.
     """
-    rows = content["measures"]
-    names = [name for name in content["settings"]["attackers"]
-             if rows.get(f"{name}.rank_1", {}).get("value") is not None]
-    if not names:
+    rows, settings = content["measures"], content["settings"]
+    out = [*_recognised(content), *_others(content)]
+    if not out:
         return ["Nobody was measured."]
-    count, settings = content["people"], content["settings"]
-    strongest = max(names, key=lambda name: rows[f"{name}.rank_1"]["value"])
-    row = rows[f"{strongest}.rank_1"]
-    who = _ATTACKERS.get(strongest, f"the recogniser {strongest}")
-    usual = "" if strongest == "dlib" or "dlib" not in names else (
-        f", and {_ATTACKERS['dlib']} {_say(rows['dlib.rank_1'], interval=True)}")
-    out = [f"Of {len(names)} attackers who know every original of these {count} people, the "
-           f"strongest, {who}, names {_say(row, interval=True)} of them from the outputs{usual}, "
-           f"where guessing names {format_number(row['chance'], 'share', unit=True)}."]
-    parrot = rows.get("parrot.dlib.rank_1")
+    parrot = rows.get(f"parrot.{WORST}.rank_1")
     if parrot is not None:
         key = "the run's key" if settings.get("parrot") == "given" else "another key"
         out.append("An attacker who puts other photographs of them through the same tool, with "
@@ -83,11 +80,43 @@ def summary(content: Mapping[str, Any]) -> list[str]:
     else:
         out.append("An attacker who runs the same tool on other photographs was not tried "
                    "(--parrot).")
+    adaptive = rows.get(f"adaptive.{WORST}.rank_1")
+    if adaptive is not None:
+        out.append("One who has learned from other people what the tool does to faces names "
+                   f"{_say(adaptive, interval=True)}.")
     found, yaw = rows.get("detection.centerface.retained"), rows.get("pose.yaw")
     out.append(f"A face detector still finds {_say(found)} of the faces, their heads are turned "
                f"within {_say(yaw)} (median) of the originals', and of the pixels outside of "
                f"what was covered {_say(rows['outside.changed'])} changed.")
     return out
+
+
+def _recognised(content: Mapping[str, Any]) -> list[str]:
+    row = content["measures"].get(f"{WORST}.rank_1")
+    if row is None or row["value"] is None:
+        return []
+    recognisers = content["settings"].get("recognisers", [])
+    seconds = content["settings"].get("known") == "second photographs"
+    known = "another photograph of each" if seconds else "every original"
+    many = len(recognisers) > 1
+    out = [f"{f'The worst of {len(recognisers)} face recognisers' if many else 'A recogniser'} for "
+           f"these {content['people']} people, {row['attacker']}, which knows {known}, names "
+           f"{_say(row, interval=True)} of them from the outputs, where guessing names "
+           f"{format_number(row['chance'], 'share', unit=True)}."]
+    if not any(one["independent"] for one in recognisers):
+        out.append("No recogniser attacked that is independent of the tool (--attacker FILE).")
+    return out
+
+
+def _others(content: Mapping[str, Any]) -> list[str]:
+    rows = content["measures"]
+    ranked = {title: rows[f"{name}.rank_1"] for name, title in _ATTACKERS.items()
+              if rows.get(f"{name}.rank_1", {}).get("value") is not None}
+    if not ranked:
+        return []
+    strongest = max(ranked, key=lambda title: ranked[title]["value"])
+    return [f"Of {len(ranked)} attackers of other kinds the strongest, {strongest}, names "
+            f"{_say(ranked[strongest], interval=True)}."]
 
 
 def before_after(result: Evaluation, outputs: Mapping[str, Path | None], *, show: bool,
@@ -109,17 +138,18 @@ def worst_cases(result: Evaluation, outputs: Mapping[str, Path | None], *, show:
                 count: int = _WORST) -> list[dict[str, Any]]:
     """Those recognised most often, then those nearest to their originals, with the reason."""
     values = result.values
-    if "dlib.rank_1" not in values:
+    who = next((one.attacker for one in result.measures if one.key == f"{WORST}.rank_1"), "")
+    if f"{who}.rank_1" not in values:
         return []
-    order = np.lexsort((values["dlib.own_distance"], -values["dlib.rank_1"]))[:count]
+    order = np.lexsort((values[f"{who}.own_distance"], -values[f"{who}.rank_1"]))[:count]
     out = []
     for row in order:
         name = result.people[row].id
         runs = sum(name in ids for ids in result.missing.values())
-        why = [f"named in {100 * values['dlib.rank_1'][row]:.0f} % of the runs",
-               f"distance {values['dlib.own_distance'][row]:.2f}"]
-        others = [title for key, title in _ATTACKERS.items() if key != "dlib"
-                  and values.get(f"{key}.rank_1", np.zeros(len(result.people)))[row] >= 0.5]
+        why = [f"named by {who} in {100 * values[f'{who}.rank_1'][row]:.0f} % of the runs",
+               f"distance {values[f'{who}.own_distance'][row]:.2f}"]
+        others = [title for key, title in _ATTACKERS.items()
+                  if values.get(f"{key}.rank_1", np.zeros(len(result.people)))[row] >= 0.5]
         why += [f"also by {', '.join(others)}"] if others else []
         why += [f"no output in {runs} runs, counted as recognised"] if runs else []
         out.append(_pair(result, int(row), outputs, show) | {"why": "; ".join(why)})
@@ -135,6 +165,20 @@ def _table(comparison: Mapping[str, Any]) -> list[dict[str, Any]]:
         {"text": _say(cell.get("measures", {}).get(key)),
          "title": _say(cell.get("measures", {}).get(key), interval=True)} for _, key in COLUMNS]}
         for cell in comparison["cells"]]
+
+
+def _leaks(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What keeping each thing costs: ``columns`` and ``rows`` of texts."""
+    if "leaks" not in content:
+        return None
+    names = [str(one["name"]) for one in content["settings"].get("recognisers", [])]
+    columns = [(name, what) for name in (*names, WORST) for what in _RANKS]
+    return {"people": content["leaks"]["people"],
+            "control": any(cell["key"] == "original_grey" for cell in content["leaks"]["cells"]),
+            "columns": [f"{name}: {_RANKS[what]}" for name, what in columns],
+            "rows": [(cell["label"], [_say(cell["measures"].get(f"{name}.{what}"), interval=True)
+                                      for name, what in columns])
+                     for cell in content["leaks"]["cells"] if "measures" in cell]}
 
 
 def _recordings(found: Sequence[Recording]) -> dict[str, Any]:
@@ -199,7 +243,7 @@ def write_page(path: Path, result: Evaluation, content: Mapping[str, Any], *,
         counts=Counter(light.colour for light in lights),
         curves=[(title, _image(plots.curves(content, group))) for title, group in groups],
         comparison=comparison, columns=[title for title, _ in COLUMNS],
-        table=_table(comparison) if comparison else [],
+        table=_table(comparison) if comparison else [], leaks=_leaks(content),
         trade=_image(plots.privacy_utility(cells)) if cells else None,
         closed=[cell | cell["closed_set"] for cell in cells if "closed_set" in cell],
         pairs=before_after(result, outputs, show=show_originals),

@@ -7,14 +7,15 @@ output of ``IN/name.jpg`` is ``OUT/name.*``.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deid_ros.errors import EvaluationError
 from deid_ros.tables import read_table
 
-__all__ = ["Person", "find_people", "images_in", "read_contributors", "with_outputs"]
+__all__ = ["Person", "find_people", "images_in", "read_contributors", "second_photographs",
+           "with_outputs"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -114,6 +115,21 @@ def with_outputs(people: Iterable[Person], originals: Path, outputs: Path) -> li
     if people and not any(person.output for person in found):
         raise EvaluationError(f"None of the {len(people)} originals has an output in {outputs}; "
                               f"expected files of the same names, such as {people[0].id}.jpg.")
+    return found
+
+
+def second_photographs(people: Sequence[Person], folder: Path) -> dict[str, Path]:
+    """Id -> another photograph of the person, of those who have one below ``folder``.
+
+    Raises:
+        EvaluationError: no such folder, or nobody has one there.
+    """
+    images = images_in(folder)
+    found = {person.id: images[person.id] for person in people if person.id in images}
+    if people and not found:
+        raise EvaluationError(f"None of the {len(people)} people has a second photograph in "
+                              f"{folder}; expected files of the same names, such as "
+                              f"{people[0].id}.jpg.")
     return found
 
 

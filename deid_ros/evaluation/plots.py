@@ -52,13 +52,15 @@ def curves(content: Mapping[str, Any], group: str) -> str:
     longest = 1
     for number, (name, groups) in enumerate(content["curves"]["attackers"].items()):
         cmc, roc = groups[group]["cmc"], groups[group]["roc"]
-        if not cmc or cmc[0] is None or roc[0] is None:
+        if not cmc or cmc[0] is None:
             continue
+        # Rates that so few people cannot carry are not known.
+        known = [i for i, value in enumerate(roc) if value is not None and i]
         longest = max(longest, len(cmc))
         style = {"linestyle": _DASHES[number % len(_DASHES)], "color": f"C{number % 10}",
                  "label": _TITLES.get(name, name)}
         left.plot(range(1, len(cmc) + 1), cmc, **style)
-        right.plot(rates[1:], roc[1:], **style)
+        right.plot([rates[i] for i in known], [roc[i] for i in known], **style)
     left.plot(range(1, longest + 1), [rank / longest for rank in range(1, longest + 1)],
               color="0.5", linewidth=1, label="chance")
     right.plot(rates[1:], rates[1:], color="0.5", linewidth=1, label="chance")
@@ -82,11 +84,11 @@ _FAMILIES = {"independent": ("o", "C0"), "margin": ("s", "C1"), "nearest": ("^",
 def privacy_utility(cells: Sequence[Mapping[str, Any]]) -> str:
     """Every way of hiding faces: who is recognised against what is left.
 
-    Left by dlib's recogniser, right by one who runs the same tool with another key.
+    Left by the worst recogniser, right by one who runs the same tool with another key.
     """
     figure, axes = _figure(9, 4.4, 2)
-    for axis, key, title in zip(axes, ("dlib.rank_1", "parrot.dlib.rank_1.own"), (
-            "dlib's recogniser", "a parrot with another key")):
+    for axis, key, title in zip(axes, ("worst.rank_1", "parrot.worst.rank_1.own"), (
+            "the worst recogniser", "a parrot with another key")):
         for cell in cells:
             x, y = (cell["measures"].get(name, {}).get("value")
                     for name in (key, "expression.mouth"))

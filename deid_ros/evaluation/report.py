@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 from deid_ros import __version__
 from deid_ros.evaluation.evaluate import Evaluation
 from deid_ros.evaluation.intervals import Summary
-from deid_ros.evaluation.measures import FAR_GRID
+from deid_ros.evaluation.measures import FAR_GRID, LEAST_ACCEPTED
 
 __all__ = ["SCHEMA", "as_json", "as_table", "format_number", "plain"]
 
 #: Version of the JSON: raised when a key changes its meaning or goes away.
-SCHEMA = 1
+SCHEMA = 2
 
 #: Beginning of a measure's key -> heading; {n} is the number of people.
 _HEADINGS = {
-    "dlib": "Recognised by dlib's descriptor, which knows all {n} originals",
+    "worst": "Recognised by the worst of {recognisers}, which knows {known} of all {n} people",
+    "parrot.worst": "Parrot attack, the worst of {recognisers}",
+    "adaptive.worst": "Adaptive attack, the worst of {recognisers}",
+    "inference.worst": "What an output says about the person, to the worst of {recognisers}",
+    "dlib": "Recognised by dlib's descriptor, which knows {known} of all {n} people",
     "shape": "Recognised by the shape of jaw, brows and nose alone, pose and expression removed",
     "geometry": "Recognised by where jaw, brows and nose lie, turned to the front",
     "expression": "Recognised by the expression alone",
@@ -36,6 +41,7 @@ _HEADINGS = {
 }
 _SECTION_OF = {"expression.mouth": "follows", "expression.eyes": "follows",
                "pose": "landmarks", "outside": "sharpness"}
+_ATTACKS = ("parrot", "adaptive", "inference")
 _LANDMARKS = {"dlib68": "dlib's 68-point predictor (for non-commercial use)",
               "mesh": "the face mesh's 68-point subset"}
 
@@ -49,7 +55,7 @@ def as_table(result: Evaluation) -> str:
         word = _section(measure.key)
         if word != section:
             section = word
-            rows.append((_HEADINGS.get(word, word).format(n=len(result.people)),))
+            rows.append((_heading(word, result),))
         rows.append(_row(measure, several))
     cells = [row for row in rows if len(row) > 1]
     widths = [max(len(row[i]) for row in cells) for i in range(len(rows[0]))]
@@ -63,11 +69,35 @@ def as_table(result: Evaluation) -> str:
     return "\n".join(lines)
 
 
+def _heading(word: str, result: Evaluation) -> str:
+    heading = _HEADINGS.get(word)
+    if heading is None:
+        first, _, name = word.partition(".")
+        name = name or first
+        heading = {"parrot": f"Parrot attack, {name}: second photos put through the same tool",
+                   "adaptive": f"Adaptive attack, {name}: it has learned to undo the tool",
+                   "inference": f"What an output says about the person, to {name}",
+                   }.get(first if "." in word else "",
+                         f"Recognised by {name}, which knows {{known}} of all {{n}} people")
+    known = ("another photograph" if result.settings.get("known") == "second photographs"
+             else "the original")
+    return heading.format(n=len(result.people), known=known,
+                          recognisers=_count(len(_recognisers(result)), "recogniser"))
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "s")
+
+
+def _recognisers(result: Evaluation) -> list[dict[str, object]]:
+    return result.settings.get("recognisers", [])  # type: ignore[return-value]
+
+
 def _section(key: str) -> str:
     first, second, *_ = key.split(".")
     if key in _SECTION_OF:
         return _SECTION_OF[key]
-    return f"{first}.{second}" if first == "parrot" else _SECTION_OF.get(first, first)
+    return f"{first}.{second}" if first in _ATTACKS else _SECTION_OF.get(first, first)
 
 
 def _preface(result: Evaluation) -> list[str]:
@@ -81,9 +111,24 @@ def _preface(result: Evaluation) -> list[str]:
         shown = ", ".join(result.faceless[:5]) + (", ..." if len(result.faceless) > 5 else "")
         lines.append(f"{len(result.faceless)} originals left out, no face was found in them: "
                      f"{shown}")
+    left = list(result.settings.get("without_second", ()))  # type: ignore[call-overload]
+    if left:
+        lines.append(f"{len(left)} left out, they have no second photograph that shows a face: "
+                     + ", ".join(left[:5]) + (", ..." if len(left) > 5 else ""))
     landmarks = str(result.settings.get("landmarks", ""))
     lines += [f"landmarks: {_LANDMARKS.get(landmarks, landmarks)}",
               "interval: over people; chance: what guessing gives, or another person's picture"]
+    pairs = result.settings.get("impostor_pairs")
+    if isinstance(pairs, dict):
+        lines += textwrap.wrap(
+            f"impostor pairs: {pairs['all']}, {pairs['same_sex']} of one sex; a false accept rate "
+            f"is given only where it accepts {LEAST_ACCEPTED} of them or more", 98,
+            subsequent_indent="  ")
+    for one in _recognisers(result):
+        word = "independent" if one["independent"] else "NOT independent"
+        note = f": {one['note']}" if one["note"] else ""
+        lines += textwrap.wrap(f"recogniser {one['name']}: {word}{note}", 98,
+                               subsequent_indent="  ")
     return lines
 
 
@@ -132,7 +177,8 @@ def as_json(result: Evaluation) -> dict[str, Any]:
             "interval": None if m.interval is None else [plain(v) for v in m.interval],
             "chance": plain(m.chance), "people": m.people,
             "range": [plain(min(seen)), plain(max(seen))] if seen else None,
-            "per_key": [plain(v) for v in m.per_key]}
+            "per_key": [plain(v) for v in m.per_key],
+            **({"attacker": m.attacker} if m.attacker else {})}
     people = [{"id": person.id, "sex": person.sex,
                "missing": [key for key, ids in result.missing.items() if person.id in ids],
                "values": {key: plain(values[i]) for key, values in result.values.items()}}

@@ -42,6 +42,7 @@ Anonymiser = Callable[[np.ndarray, str], Anonymised]
 
 def runs_of(people: Sequence[Person], *, keys: Sequence[str], config: Mapping[str, Any],
             keep: Path | None = None, parrot: str | None = None,
+            second: Mapping[str, Path] | None = None,
             make: Callable[[Mapping[str, Any]], Anonymiser] | None = None,
             progress: Progress = silent) -> Iterator[Run]:
     """Anonymise the originals once per key.
@@ -54,6 +55,8 @@ def runs_of(people: Sequence[Person], *, keys: Sequence[str], config: Mapping[st
             is gone when the next run is asked for.
         parrot: 'own' or 'given': also anonymise second views, with a key of the
             attacker's own or with the run's.
+        second: id -> another photograph, to be put through the tool in place of a second
+            view; people without one have none.
         make: from a configuration to what anonymises one picture; the pipeline.
 
     Raises:
@@ -68,12 +71,13 @@ def runs_of(people: Sequence[Person], *, keys: Sequence[str], config: Mapping[st
                                       "give another folder.")
     # Made now: a missing model should say so before minutes of measuring, not after.
     first = make(_with_key(config, keys[0])) if keys else None
-    return _runs(people, keys, config, first, make, keep, parrot, progress)
+    return _runs(people, keys, config, first, make, keep, parrot, second, progress)
 
 
 def _runs(people: Sequence[Person], keys: Sequence[str], config: Mapping[str, Any],
           first: Anonymiser | None, make: Callable[[Mapping[str, Any]], Anonymiser],
-          keep: Path | None, parrot: str | None, progress: Progress) -> Iterator[Run]:
+          keep: Path | None, parrot: str | None, photographs: Mapping[str, Path] | None,
+          progress: Progress) -> Iterator[Run]:
     originals = {person.id: person.original for person in people}
     # The attacker's photos go under the same names: with the same key, the same draws.
     names = {name: name + path.suffix for name, path in originals.items()}
@@ -89,7 +93,10 @@ def _runs(people: Sequence[Person], keys: Sequence[str], config: Mapping[str, An
                                      title=f"{key}: anonymise", progress=progress)
             second = None
             if parrot is not None:
-                views, second = second_views(originals, folder / "views"), folder / "second"
+                views, second = photographs, folder / "second"
+                if views is None:
+                    views = second_views(originals, folder / "views")
+                second.mkdir(exist_ok=True)
                 other = key if parrot == "given" else f"{key}-of-the-attacker"
                 anonymise(views, second, make(_with_key(config, other)), names=names,
                           title=f"{key}: anonymise second views", progress=progress)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from deid_ros.errors import EvaluationError
+from deid_ros.evaluation.alignment import five_points
 from deid_ros.evaluation.dlib_face import DlibFace, landmark_file, rectangle_of
 from deid_ros.evaluation.utility import best_overlap
 from deid_ros.faces import DETECTION
@@ -48,6 +49,8 @@ class View:
     ``pose``       of the mesh.
     ``landmarks``  float (68, 2) px, iBUG order, of the predictor in use.
     ``scored``     detector name -> float (n, 5), its boxes and their scores.
+    ``five``       float (5, 2) px, where recognisers align: eyes, nose, corners of the mouth
+                   of the mesh; those of the original where no detector finds the output's face.
     """
 
     size: tuple[int, int]
@@ -59,6 +62,7 @@ class View:
     pose: Pose
     landmarks: np.ndarray
     scored: dict[str, np.ndarray] = field(default_factory=dict)
+    five: np.ndarray = field(default_factory=lambda: np.zeros((5, 2)))
 
     @property
     def angles(self) -> np.ndarray:
@@ -129,7 +133,10 @@ class Observer:
             points = self.dlib.landmarks(frame, rectangle)
         else:
             points = meshes[0][MESH_TO_IBUG68, :2].astype(np.float64)
-        return View(size=frame.shape[:2], box=box, places=places, boxes=every,
+        five = five_points(meshes[0][MESH_TO_IBUG68, :2])
+        if at is not None and not seen:
+            five = at.five
+        return View(five=five, size=frame.shape[:2], box=box, places=places, boxes=every,
                     rectangle=rectangle, mesh=meshes[0], pose=pose, landmarks=points,
                     scored={name: np.column_stack([row["box"], row["score"]])
                             for name, row in rows.items()})

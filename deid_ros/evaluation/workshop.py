@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from deid_ros.evaluation.observations import read_frame
 from deid_ros.evaluation.people import Person
 from deid_ros.evaluation.runs import Anonymised, Anonymiser
 
-__all__ = ["FLAT", "FixedMatcher", "Workshop"]
+__all__ = ["FLAT", "TONE", "CalmGenerator", "FixedMatcher", "Workshop", "painted"]
 
 #: What a flat face region is painted with (level of every channel).
 FLAT = 128
+#: The mean colour of everybody's face, where it is to be the same (OpenCV's Lab of 8 bits).
+TONE = (150.0, 140.0, 146.0)
 
 
 class _Remembered:
@@ -88,6 +90,24 @@ class FixedMatcher:
         return self._matcher.mixture_of(1, stream="fixed")
 
 
+class CalmGenerator:
+    """Draws every surrogate with the mean expression of the face space."""
+
+    def __init__(self, generator: Any) -> None:
+        self._generator = generator
+
+    def learn(self, matches: np.ndarray) -> None:
+        """See ``SurrogateGenerator.learn``."""
+        self._generator.learn(matches)
+
+    def generate(self, faces: np.ndarray) -> np.ndarray:
+        """See ``SurrogateGenerator.generate``."""
+        calm = faces.copy()
+        calm["expression"] = self._generator.space.expression_mean
+        out: np.ndarray = self._generator.generate(calm)
+        return out
+
+
 class Workshop:
     """Makes anonymisers that share a finder and an extractor.
 
@@ -111,8 +131,11 @@ class Workshop:
 
         Args:
             changes: node -> parameter -> value over the configuration.
-            special: 'fixed', one surrogate for everybody; 'flat', the region that a
-                surrogate would cover painted grey; '' neither.
+            special: words: 'fixed', one surrogate for everybody; 'flat', the region that a
+                surrogate would cover painted grey; 'outside', everything else painted grey;
+                'calm', every surrogate with the mean expression; 'tone', the covered region
+                of everybody with one mean colour; 'original', the face as it
+                was, to see what is left of it by 'outside'; '' none of them.
         """
         from deid_ros.matcher import create_matcher
         from deid_ros.pipeline import Pipeline
@@ -120,12 +143,16 @@ class Workshop:
         config = copy.deepcopy(dict(self._config))
         for node, values in changes.items():
             config[node].update(values)
-        matcher = None
-        if special and config["replacer"]["replace"] == "surrogate":
-            matcher = FixedMatcher(create_matcher(config["matcher"]))
-        pipeline = Pipeline(config, finder=self.finder, extractor=self.extractor, matcher=matcher)
+        words, matcher, generator = set(special.split()), None, None
+        if config["replacer"]["replace"] == "surrogate":
+            if words & {"fixed", "flat"}:
+                matcher = FixedMatcher(create_matcher(config["matcher"]))
+            if "calm" in words:
+                generator = CalmGenerator(Pipeline(config).generator)
+        pipeline = Pipeline(config, finder=self.finder, extractor=self.extractor, matcher=matcher,
+                            generator=generator)
         pipeline.prepare()
-        return _one(pipeline, flat=special == "flat")
+        return _one(pipeline, words)
 
     def embeddings_of(self, people: Sequence[Person]) -> dict[str, np.ndarray]:
         """The embedding (D,) of the largest face on each person's original that has one."""
@@ -154,7 +181,33 @@ class Workshop:
         return path
 
 
-def _one(pipeline: Any, *, flat: bool) -> Callable[[np.ndarray, str], Anonymised]:
+def painted(frame: np.ndarray, done: np.ndarray, mask: np.ndarray,
+            words: Collection[str]) -> np.ndarray:
+    """What a special way shows: uint8 (H, W, 3).
+
+    Args:
+        frame, done: the picture before and after, uint8 (H, W, 3).
+        mask: uint8 (H, W), not 0 where the two may differ.
+        words: of ``Workshop.anonymiser``; 'flat', 'original', 'tone' and 'outside' are
+            heeded.
+    """
+    inside = mask[:, :, None] > 0
+    face = frame if "original" in words else done
+    face = _toned(face, mask > 0) if "tone" in words and mask.any() else face
+    face = np.full_like(frame, FLAT) if "flat" in words else face
+    return np.where(inside, face, np.full_like(frame, FLAT) if "outside" in words else frame)
+
+
+def _toned(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """A picture whose colours are shifted until those inside have the mean ``TONE``."""
+    import cv2
+
+    lab = cv2.cvtColor(image, cv2.COLOR_BGR2LAB).astype(np.float32)
+    lab += np.float32(TONE) - lab[inside].mean(axis=0)
+    return cv2.cvtColor(np.clip(np.rint(lab), 0, 255).astype(np.uint8), cv2.COLOR_LAB2BGR)
+
+
+def _one(pipeline: Any, words: Collection[str]) -> Callable[[np.ndarray, str], Anonymised]:
     def one(frame: np.ndarray, name: str) -> Anonymised:
         pipeline.reset(stream=name)
         done = pipeline.process(frame)
@@ -163,9 +216,6 @@ def _one(pipeline: Any, *, flat: bool) -> Callable[[np.ndarray, str], Anonymised
             mixtures = [pipeline.matcher.mixture_of(int(track), stream=name) for track, by
                         in zip(done.faces["track_id"], done.covered_by) if by == "surrogate"]
             contributors = tuple(str(i) for m in mixtures if m is not None for i in m.ids)
-        image = done.frame
-        if flat:
-            image = np.where(done.mask[:, :, None] > 0, np.uint8(FLAT), frame)
-        return Anonymised(image, done.mask, contributors)
+        return Anonymised(painted(frame, done.frame, done.mask, words), done.mask, contributors)
 
     return one

@@ -18,6 +18,7 @@ from deid_ros.errors import MediaError
 from deid_ros.media.deep import bits_of, encode_deep, highest_of, read_deep, turned
 from deid_ros.media.exif import kept_exif
 from deid_ros.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Job
+from deid_ros.media.marking import mark_picture, options_of
 from deid_ros.media.medium import Frame, Writing
 from deid_ros.media.profiles import rebuilt_profile
 from deid_ros.messages.jpeg import jpeg_options
@@ -174,21 +175,25 @@ def _plain(image: Image.Image, path: Path) -> Image.Image:
     return image
 
 
-def write_picture(picture: Picture, path: Path) -> None:
+def write_picture(picture: Picture, path: Path, *, marked: bool = False) -> None:
     """Write a picture; no metadata but what is in its options.
+
+    Args:
+        marked: say in it that it was altered, where its format has a place for that.
 
     Raises:
         MediaError: it cannot be written.
     """
     try:
-        path.write_bytes(_encoded(picture))
+        path.write_bytes(_encoded(picture, marked))
     except OSError as error:
         raise MediaError(f"A picture could not be written to {path.parent} "
                          f"({error.strerror or error}); check the space left.") from None
 
 
-def _encoded(picture: Picture) -> bytes:
+def _encoded(picture: Picture, marked: bool) -> bytes:
     options = dict(picture.options)
+    options |= options_of(picture.format, options.get("exif", b"")) if marked else {}
     chunks, highest = options.pop("chunks", {}), options.pop("highest", 65535)
     deep = picture.pixels.dtype == np.uint16
     if deep:
@@ -198,6 +203,7 @@ def _encoded(picture: Picture) -> bytes:
         stream, profile = io.BytesIO(), None
         Image.fromarray(picture.pixels).save(stream, format=picture.format, **options)
         data = stream.getvalue()
+    data = mark_picture(data, picture.format) if marked else data
     if picture.format != "PNG":
         return data
     if profile:
@@ -221,7 +227,7 @@ class ImageMedium:
         self._job, self._part = job, part
         self._picture = read_picture(job.source, keep_metadata=writing.keep_metadata)
         self._pixels = self._picture.pixels.copy()
-        self._failed = False
+        self._failed, self._altered, self._marking = False, False, writing.marking
         self.notes: list[str] = []
         self.warnings: list[str] = list(self._picture.left)
         self.facts: dict[str, Any] = {}
@@ -245,6 +251,7 @@ class ImageMedium:
             return
         view: _View = frame.token
         changed = processed.mask > 0
+        self._altered |= bool(changed.any())
         covered = processed.frame[changed]
         grey = view.target.shape[2] == 1
         covered = covered.mean(axis=1, keepdims=True) if grey else covered[:, ::-1]
@@ -262,7 +269,9 @@ class ImageMedium:
         """
         if self._failed:
             raise MediaError(f"{self._job.source} could not be made anonymous and is left out.")
-        write_picture(replace(self._picture, pixels=self._pixels), self._part)
+        # A picture in which nothing was covered was not altered.
+        write_picture(replace(self._picture, pixels=self._pixels), self._part,
+                      marked=self._marking and self._altered)
 
     def close(self) -> None:
         """Nothing is open."""

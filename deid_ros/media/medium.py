@@ -37,7 +37,8 @@ class Writing:
     ``codec`` FFmpeg's name of an encoder or a codec family, '' for the input's;
     ``crf`` its quality, None for a good one; ``keep_audio`` keep sound; ``keep_metadata``
     copy what describes a picture or video, but never a place or another picture;
-    ``topics`` what is wished of the topics of bags.
+    ``topics`` what is wished of the topics of bags; ``marking`` say in outputs that they
+    were altered (``marking``).
     """
 
     codec: str = ""
@@ -45,6 +46,7 @@ class Writing:
     keep_audio: bool = False
     keep_metadata: bool = False
     topics: TopicWishes = field(default_factory=TopicWishes)
+    marking: bool = True
 
 
 class Medium(Protocol):

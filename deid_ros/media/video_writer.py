@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from deid_ros.errors import MediaError
+from deid_ros.media.marking import mark_texts
 from deid_ros.media.medium import Writing
 from deid_ros.media.orientation import DisplayTurn
 from deid_ros.media.sound import SoundTrack
@@ -94,6 +95,8 @@ class VideoWriter:
             self._container.metadata.update(
                 {key: value for key, value in reader.metadata.items()
                  if _KEPT.fullmatch(key) and len(value) <= _LONGEST and value.isprintable()})
+        if writing.marking:
+            mark_texts(self._container.metadata, container)
         self.codec = codec
         context = self._stream.codec_context
         self._stream.width, self._stream.height = size

@@ -59,7 +59,7 @@ class BagMedium:
     def __init__(self, job: Job, part: Path, writing: Writing) -> None:
         self._job, self._wishes, self._scratch = job, writing.topics, job.target.parent
         self._bag = Bag(job.source)
-        self._writer = BagWriter(self._bag, part, job.target)
+        self._writer = BagWriter(self._bag, part, job.target, marking=writing.marking)
         self._queue: deque[_Entry] = deque()
         self._bytes = 0
         self._indices: Counter[str] = Counter()

@@ -20,6 +20,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2.metadata import parse_qos
 
 from deid_ros.errors import MediaError
+from deid_ros.media.bags.marked import CONTENT
 from deid_ros.media.bags.scan import Damage, zstd
 
 __all__ = ["McapScan", "RawChannel"]
@@ -121,7 +122,8 @@ class McapScan:
         elif op in (_ATTACHMENT, _METADATA):
             about = ("metadata" if op == _METADATA else "attachment",
                      _text(data, 0 if op == _METADATA else 16)[0])
-            if about not in self.extras and about != ("metadata", _OWN_METADATA):
+            own = about == ("metadata", _OWN_METADATA) or (op == _METADATA and data == CONTENT)
+            if about not in self.extras and not own:
                 self.extras.append(about)
         elif op == _STATISTICS:
             at = 8 + 2 + 4 + 4 + 4 + 4 + 8 + 8

@@ -25,6 +25,7 @@ from rosbags.rosbag2.enums import CompressionFormat, CompressionMode
 from deid_ros.errors import MediaError
 from deid_ros.media.bags.bag import Bag
 from deid_ros.media.bags.definitions import restate, set_profile, text_reason
+from deid_ros.media.bags.marked import mark_at_end
 from deid_ros.media.whole import hidden
 
 __all__ = ["BagWriter"]
@@ -63,13 +64,14 @@ class BagWriter:
         part: where the output is to lie when it is finished: a folder that exists for
             a folder, else a file.
         target: the name that it gets afterwards.
+        marking: say in MCAP files that they were altered.
 
     Raises:
         MediaError: it cannot be written there.
     """
 
-    def __init__(self, bag: Bag, part: Path, target: Path) -> None:
-        self._bag, self._part = bag, part
+    def __init__(self, bag: Bag, part: Path, target: Path, *, marking: bool = True) -> None:
+        self._bag, self._part, self._marking = bag, part, marking
         self._work = part if part.is_dir() else hidden(target)
         if bag.kind == "sqlite3" and any(char in str(target) for char in _SQLITE_CANNOT):
             raise MediaError(f"SQLite cannot write to {target} because of the "
@@ -128,6 +130,8 @@ class BagWriter:
         writer.open()
         if self._bag.kind == "mcap":
             set_profile(writer.storage, part.profile)
+            if self._marking:
+                mark_at_end(writer.storage)
         return writer
 
     def _connect(self, part: _Part, connection: Any, topic: str) -> None:
