@@ -30,6 +30,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 #: would smear over the face of a surrogate.
 ATTRIBUTES = ("glasses", "beard", "grey", "occluded")
 
+#: Years; the faces of older people are too much their own to stand for others.
+OLDEST = 75
+
 #: Belief of the mesh (0..1) below which there is no frontal face to take a shape from.
 MESH_CONFIDENCE = 0.5
 
@@ -225,7 +228,7 @@ def build_gallery(portraits: Iterable[Portrait], stages: Stages, *,
         ids=np.array([person.id for person in people]), embeddings=np.stack(embeddings),
         sex=np.array([person.sex for person in people]), shapes=np.stack(shapes),
         codes=np.stack(codes), sha256=np.array(digests), extractor=stages.extractor.name,
-        usable=np.array([person.usable for person in people]),
+        usable=np.array([person.usable and not person.age > OLDEST for person in people]),
         age=np.array([person.age for person in people]), complexion=np.array(complexions),
         space=stages.space), report
 
