@@ -7,6 +7,7 @@ file serves ``deid run``, ``deid pipeline``, the launch file and ``ros2 run``.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import math
@@ -18,10 +19,10 @@ from typing import Any
 import yaml
 
 from deid_ros.errors import ConfigError
-from deid_ros.parameters import BUILTIN, PARAMETERS, Parameter
+from deid_ros.parameters import BUILTIN, PARAMETERS, RENAMED, Parameter
 from deid_ros.resources import share_path
 
-__all__ = ["Config", "NOTHING", "as_list", "check", "defaults", "file_of", "load"]
+__all__ = ["Config", "NOTHING", "as_list", "check", "defaults", "file_of", "from_text", "load"]
 
 #: node -> parameter -> value
 Config = dict[str, dict[str, Any]]
@@ -60,10 +61,36 @@ def check(node: str, name: str, value: Any, *, where: str = "") -> Any:
                           f"{_known(node, PARAMETERS, 'nodes')}.")
     if name.split(".")[0] in BUILTIN:
         return value
+    if (node, name) in RENAMED:
+        raise ConfigError(f"The parameter '{name}' of the node '{node}'{suffix} is called "
+                          f"'{RENAMED[node, name]}' now; write {RENAMED[node, name]}: {value!r}.")
     if name not in PARAMETERS[node]:
         raise ConfigError(f"The node '{node}' has no parameter '{name}'{suffix}; "
                           f"{_known(name, PARAMETERS[node], 'parameters')}.")
     return _checked(f"{node}.{name}", PARAMETERS[node][name], value, suffix)
+
+
+def from_text(node: str, name: str, text: str) -> Any:
+    """A value written on a command line, in its proper type, if the parameter allows it.
+
+    A list is written with commas, ``centerface,ssd``, or as in YAML, ``[centerface, ssd]``.
+
+    Raises:
+        ConfigError: as ``check``.
+    """
+    entry = PARAMETERS.get(node, {}).get(name)
+    value: Any = text
+    if entry is None:
+        value = yaml.safe_load(text)
+    elif entry.kind is list:
+        items = [item.strip("'\" ") for item in text.strip().strip("[]").split(",")]
+        value = as_list(items) or list(NOTHING)
+    elif entry.kind is bool:
+        value = {"true": True, "false": False}.get(text.lower(), text)
+    elif entry.kind in (int, float):
+        with contextlib.suppress(ValueError):
+            value = entry.kind(text)
+    return check(node, name, value)
 
 
 def _known(word: str, names: Iterable[str], what: str) -> str:

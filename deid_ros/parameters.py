@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["BUILTIN", "PARAMETERS", "Parameter", "help_of", "parameter"]
+__all__ = ["BUILTIN", "COMMON", "PARAMETERS", "RENAMED", "Parameter", "help_of", "parameter"]
 
 #: Parameters (and prefixes of parameters) that every ROS node has of itself.
 #: They may stand in a user's file and are handed on unchecked.
@@ -114,7 +114,7 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
             list, "What a surrogate keeps of the person, age and complexion in three bands each; "
             "['none'] for nothing",
             choices=("sex", "age", "complexion", "none"), live=True),
-        "margin": Parameter(
+        "min_distance": Parameter(
             float, "Policy margin: least cosine distance of a contributor to the person; 0: the "
             "median distance between two gallery people of one sex", minimum=0.0, maximum=2.0,
             live=True),
@@ -182,6 +182,20 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
         "storage": Parameter(str, "File format of the rosbag2", choices=("mcap", "sqlite3")),
     },
 }
+
+#: Node and old name of a parameter -> its name now. The old one is refused with the new one.
+RENAMED = {("matcher", "margin"): "min_distance"}
+
+#: Node and parameter of what is set often: an option of ``deid pipeline`` and an argument of
+#: the launch file. The rest goes through a file, ``--config`` and ``config:=``.
+COMMON = (
+    ("detector", "image_topic"), ("detector", "detector"), ("detector", "preset"),
+    ("detector", "threshold"), ("detector", "margin"), ("detector", "cover"),
+    ("replacer", "replace"), ("replacer", "blend"), ("replacer", "deadline_ms"),
+    ("matcher", "policy"), ("matcher", "mix"), ("matcher", "preserve"),
+    ("matcher", "min_distance"), ("matcher", "k"), ("matcher", "enrolled"),
+    ("matcher", "memory_seconds"), ("matcher", "key"), ("matcher", "gallery"),
+)
 
 
 def parameter(node: str, name: str) -> Parameter:

@@ -90,7 +90,7 @@ def test_the_certificate_says_what_is_guaranteed_and_what_not(folder, capsys):
     (["--policy", "k_same"], "give enrolled a file"),
     (["--policy", "k_same", "--enrolled", "staff.npz", "--k", "12"], "k is 12, but 11 people"),
     (["--policy", "k_same", "--enrolled", "staff.npz", "--k", "1"], "matcher.k is 1"),
-    (["--policy", "margin", "--margin", "3"], "matcher.margin is 3.0"),
+    (["--policy", "margin", "--min-distance", "3"], "matcher.min_distance is 3.0"),
 ])
 def test_wrong_settings_are_refused_in_one_line_before_any_work(folder, capsys, words, says):
     status, out, err = deid_run(capsys, *words)

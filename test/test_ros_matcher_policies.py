@@ -49,12 +49,12 @@ def made(tmp_path, context, monkeypatch):
 @pytest.mark.ros
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_is_said_at_start_and_matches(made, capfd, policy):
-    node = made(policy=policy, k=3, margin=0.1, memory_seconds=5.0)
+    node = made(policy=policy, k=3, min_distance=0.1, memory_seconds=5.0)
     said = "".join(capfd.readouterr())
     assert f"policy '{policy}': {POLICIES[policy].description}" in said
     matches = node._call(np.array([1, 2]), faces("M", 2, 5), empty_faces(0))
     assert set(matches["policy"]) == {list(POLICIES).index(policy)}
-    assert node._matcher.margin == 0.1
+    assert node._matcher.min_distance == 0.1
 
 
 @pytest.mark.ros

@@ -41,7 +41,7 @@ examples:
 
 #: Options of the run that --keys makes: node, parameter.
 RUN_OPTIONS = (("detector", "detector"), ("matcher", "policy"), ("matcher", "mix"),
-               ("matcher", "preserve"), ("matcher", "margin"), ("matcher", "k"),
+               ("matcher", "preserve"), ("matcher", "min_distance"), ("matcher", "k"),
                ("matcher", "enrolled"), ("generator", "generator"), ("replacer", "replace"),
                ("replacer", "blend"))
 

@@ -63,14 +63,15 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("-o", "--out", default="out", metavar="OUT",
                         help="folder for the outputs, or a file name for a single file [out]")
     for node, name in (("detector", "detector"), ("detector", "preset"), ("detector", "threshold"),
-                       ("replacer", "replace"), ("replacer", "blend")):
+                       ("detector", "margin"), ("detector", "cover"), ("replacer", "replace"),
+                       ("replacer", "blend")):
         add_parameter(parser, node, name)
     _add_batch(parser.add_argument_group("archives"))
     _add_topics(parser.add_argument_group("topics of rosbags"))
     _add_formats(parser.add_argument_group("pictures and videos"))
     who = parser.add_argument_group("who the surrogates are")
-    for name in ("policy", "mix", "preserve", "margin", "k", "enrolled", "memory_seconds", "key",
-                 "gallery"):
+    for name in ("policy", "mix", "preserve", "min_distance", "k", "enrolled", "memory_seconds",
+                 "key", "gallery"):
         add_parameter(who, "matcher", name)
     who.add_argument("--keep-face", metavar="FOLDER", type=Path,
                      help="pictures of people who consented (name.jpg, or several in a folder "
