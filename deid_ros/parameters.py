@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["BUILTIN", "COMMON", "PARAMETERS", "RENAMED", "Parameter", "help_of", "parameter"]
+__all__ = ["BUILTIN", "COMMON", "LAUNCH", "PARAMETERS", "RENAMED", "Parameter", "help_of",
+           "parameter"]
 
 #: Parameters (and prefixes of parameters) that every ROS node has of itself.
 #: They may stand in a user's file and are handed on unchecked.
@@ -30,6 +31,7 @@ class Parameter:
         choices: the only values allowed (of each item, for a list), or ().
         live: whether it may be changed while the node runs.
         secret: whether nobody may read it from the node.
+        pattern: regular expression that a text matches, or ''; ``form`` says it in words.
     """
 
     kind: type
@@ -40,6 +42,8 @@ class Parameter:
     choices: tuple[str, ...] = ()
     live: bool = False
     secret: bool = False
+    pattern: str = ""
+    form: str = ""
 
     @property
     def allowed(self) -> str:
@@ -48,6 +52,8 @@ class Parameter:
             if self.kind is list:
                 return f"a list from {', '.join(self.choices)}"
             return f"one of {', '.join(self.choices)}"
+        if self.form:
+            return self.form
         if self.minimum is not None or self.maximum is not None:
             unit = f" {self.unit}" if self.unit else ""
             word = {int: "a whole number ", float: "a number "}.get(self.kind, "")
@@ -56,8 +62,10 @@ class Parameter:
                 str: "a text", list: "a list of texts"}[self.kind]
 
 
+_NAMES = r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*"
 _IMAGE_TOPIC = Parameter(
-    str, "Camera topic; a name that ends in /compressed is read as CompressedImage")
+    str, "Camera topic; a name that ends in /compressed is read as CompressedImage",
+    pattern=f"/?{_NAMES}|~/{_NAMES}", form="a topic such as /camera/image_raw")
 _EXTRACTORS = ("dlib_resnet", "vggface", "trained")
 
 #: node -> parameter -> what it is. The order is that of ``config/pipeline.yaml``.
@@ -196,6 +204,27 @@ COMMON = (
     ("matcher", "min_distance"), ("matcher", "k"), ("matcher", "enrolled"),
     ("matcher", "memory_seconds"), ("matcher", "key"), ("matcher", "gallery"),
 )
+
+#: Arguments of the launch file that are no parameters of a stage.
+LAUNCH: Mapping[str, Parameter] = {
+    "config": Parameter(
+        str, "ROS parameter file for all nodes; what it leaves out keeps its default"),
+    "namespace": Parameter(
+        str, "Namespace of all nodes and of their relative topics; one for each camera",
+        pattern=f"(/?{_NAMES})?", form="a namespace such as front_camera"),
+    "record": Parameter(
+        str, "Folder of a rosbag2 to write the output to; it must not exist yet. Empty: no "
+        "recording"),
+    "network": Parameter(
+        str, "host: shared memory and loopback, nothing leaves this host; lan: every network "
+        "card, large-data transports. A Fast DDS profile or discovery range set in the "
+        "environment goes before it", choices=("host", "lan")),
+    "use_sim_time": Parameter(
+        bool, "Stamp diagnostics with /clock; deadlines always use the steady clock"),
+    "log_level": Parameter(
+        str, "Least severity of log messages that are shown",
+        choices=("debug", "info", "warn", "error", "fatal")),
+}
 
 
 def parameter(node: str, name: str) -> Parameter:

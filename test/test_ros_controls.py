@@ -23,7 +23,8 @@ from std_srvs.srv import SetBool, Trigger  # noqa: E402
 from deid_ros.errors import ConfigError  # noqa: E402
 from deid_ros.parameters import PARAMETERS  # noqa: E402
 from deid_ros.ros.graph import NODES  # noqa: E402
-from deid_ros.ros.pause import RUN_VARIABLE, PauseMark  # noqa: E402
+from deid_ros.ros.pause import PauseMark  # noqa: E402
+from deid_ros.ros.remembered import RUN_VARIABLE  # noqa: E402
 
 pytestmark = pytest.mark.ros
 

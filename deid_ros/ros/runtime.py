@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,13 +20,12 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from deid_ros.errors import DeidError
+from deid_ros.media.lifetime import die_with_parent
 from deid_ros.ros import environment
 from deid_ros.ros.ports import OwnPorts, keep_dead_ports, let_go_ports
+from deid_ros.ros.remembered import PARENT_VARIABLE
 
-__all__ = ["PARENT_VARIABLE", "Runner", "ros_context", "run_node", "stop_signals"]
-
-#: Process id of the supervisor: a node ends when that process has gone.
-PARENT_VARIABLE = "DEID_SUPERVISOR"
+__all__ = ["Runner", "ros_context", "run_node", "stop_signals"]
 
 
 class _Silent:
@@ -150,10 +150,15 @@ def ros_context(args: Sequence[str] | None = None, *, network: str | None = None
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; the handlers of before come back after."""
+    """An event that SIGINT, SIGTERM and the end of the terminal set.
+
+    The handlers of before come back after.
+    """
     event = threading.Event()
-    before = {number: signal.signal(number, lambda *_: event.set())
-              for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:   # as nohup sets it
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: event.set()) for number in numbers}
     try:
         yield event
     finally:
@@ -161,9 +166,27 @@ def stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _ancestors() -> Iterator[int]:
+    """This process's parent, its parent, and so on, as far as the system shows them."""
+    process = os.getppid()
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        while process > 0:
+            yield process
+            about = Path(f"/proc/{process}/stat").read_text()
+            process = int(about.rpartition(")")[2].split()[1])
+
+
 def _orphaned() -> bool:
+    """Whether who started this has gone; between the two there may be a ``launch-prefix``."""
     parent = os.environ.get(PARENT_VARIABLE)
-    return bool(parent) and str(os.getppid()) != parent
+    return bool(parent) and parent not in map(str, _ancestors())
+
+
+def _follow_parent() -> None:
+    """End in order, at once, when the launch or the supervisor dies of whatever signal."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent == str(os.getppid()):
+        die_with_parent(int(parent), number=signal.SIGTERM)
 
 
 def run_node(make: Callable[..., Any], argv: Sequence[str] | None = None) -> int:
@@ -176,6 +199,7 @@ def run_node(make: Callable[..., Any], argv: Sequence[str] | None = None) -> int
     args = list(sys.argv if argv is None else argv)
     try:
         with stop_signals() as stop, ros_context(args) as context:
+            _follow_parent()
             runner = Runner(make(context=context))
             finished = getattr(runner.node, "finished", threading.Event())
             runner.start()
