@@ -25,7 +25,7 @@ __all__ = ["COMMANDS", "DEBUG_VARIABLE", "main"]
 
 #: The commands in the order of the help; those whose module exists are offered.
 COMMANDS = ("run", "verify", "pipeline", "view", "db", "train", "generate", "evaluate", "bench",
-            "models", "demo")
+            "models", "doctor", "demo")
 
 #: Set to anything, errors show their traceback.
 DEBUG_VARIABLE = "DEID_DEBUG"
@@ -63,6 +63,9 @@ EXAMPLES = {
 """,
     "models": """\
   deid models                        which model files there are, and where
+""",
+    "doctor": """\
+  deid doctor                        does this installation work, and what to type if not
 """,
     "demo": """\
   deid demo                          see it work: pictures, a video and a bag in out/demo

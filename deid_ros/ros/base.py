@@ -159,7 +159,7 @@ class StageNode(Node):
                 options = {**self.options, **new}
                 self.adopt(options, changed)
                 self.options = options
-                self._remember({name: new[name] for name in changed})
+                self._keep({name: new[name] for name in changed})
         except DeidError as error:
             return SetParametersResult(successful=False, reason=str(error))
         except Exception as error:
@@ -170,7 +170,7 @@ class StageNode(Node):
                                                       for name in sorted(changed)))
         return SetParametersResult(successful=True)
 
-    def _remember(self, values: Mapping[str, Any]) -> None:
+    def _keep(self, values: Mapping[str, Any]) -> None:
         try:
             self._remembered.add(values)
         except OSError as error:
