@@ -171,8 +171,8 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
             str, "A video file, an image, a folder of images, a V4L2 index, or astronaut for a "
             "photograph that is panned and zoomed"),
         "image_topic": _IMAGE_TOPIC,
-        "rate": Parameter(float, "Frames published a second",
-                          unit="Hz", minimum=0.1, maximum=1000.0),
+        "rate": Parameter(float, "Frames published a second; 0: as many as the file has, 30 "
+                          "where it does not say", unit="Hz", minimum=0.0, maximum=1000.0),
         "loop": Parameter(bool, "Begin again at the end of the source"),
         "frames": Parameter(int, "End after so many frames; 0: at the end of the source",
                             unit="frames", minimum=0, maximum=2**31 - 1),
@@ -181,8 +181,11 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
         "height": Parameter(int, "Height to scale frames to; 0: as the source has it",
                             unit="px", minimum=0, maximum=16384),
         "frame_id": Parameter(str, "Coordinate frame written into the headers"),
-        "wait_s": Parameter(float, "Longest wait for a subscriber before the first frame",
+        "wait_s": Parameter(float, "Longest wait for listeners before the first frame",
                             unit="s", minimum=0.0, maximum=3600.0),
+        "wait_for": Parameter(
+            list, "Nodes that must listen before the first frame; ['none']: anybody",
+            choices=("detector", "matcher", "generator", "replacer", "recorder", "none")),
     },
     "recorder": {
         "topics": Parameter(list, "Topics to record"),

@@ -97,12 +97,13 @@ def run(args: argparse.Namespace) -> int:
     config = load(args.config, overrides, namespace=args.namespace)
 
     from deid_ros.ros.environment import prepare
+    from deid_ros.ros.runtime import since_start
     from deid_ros.ros.session import Run, run_composed, run_processes
     where = prepare(args.network)
 
     def ready() -> None:
-        print(f"deid: {config['replacer']['image_topic']} -> deidentified/image; {where}; "
-              "Ctrl-C ends", file=sys.stderr)
+        print(f"deid: ready after {since_start():.1f} s; {config['replacer']['image_topic']} -> "
+              f"deidentified/image; {where}; Ctrl-C ends", file=sys.stderr)
     remaps = [part for remap in args.remap for part in ("-r", remap)]
     what = Run(config=config, namespace=args.namespace,
                source=bool(config["video_source"]["source"]),

@@ -25,7 +25,7 @@ from deid_ros.ros import environment
 from deid_ros.ros.ports import OwnPorts, keep_dead_ports, let_go_ports
 from deid_ros.ros.remembered import PARENT_VARIABLE
 
-__all__ = ["Runner", "ros_context", "run_node", "stop_signals"]
+__all__ = ["Runner", "ros_context", "run_node", "since_start", "stop_signals"]
 
 
 class _Silent:
@@ -189,6 +189,15 @@ def _follow_parent() -> None:
         die_with_parent(int(parent), number=signal.SIGTERM)
 
 
+def since_start() -> float:
+    """Seconds since this process was started."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        about = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        began = int(about[19]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - began
+    return time.process_time()
+
+
 def run_node(make: Callable[..., Any], argv: Sequence[str] | None = None) -> int:
     """The body of every node executable; its exit status.
 
@@ -203,6 +212,7 @@ def run_node(make: Callable[..., Any], argv: Sequence[str] | None = None) -> int
             runner = Runner(make(context=context))
             finished = getattr(runner.node, "finished", threading.Event())
             runner.start()
+            runner.node.get_logger().info(f"ready after {since_start():.1f} s")
             ports = OwnPorts()
             while not (stop.wait(0.2) or finished.is_set() or _orphaned()) and runner.alive:
                 let_go_ports()
