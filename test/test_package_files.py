@@ -111,7 +111,7 @@ def test_executable_runs_the_node_it_is_named_after(tmp_path):
     def output():
         return subprocess.run([str(script), "--ros-args", "-r", "a:=b c"], env=env, text=True,
                               capture_output=True, check=True).stdout
-    words = "-m deid_ros.ros.matcher_node --ros-args -r a:=b c\n"
+    words = "-m deid_ros.ros.start matcher --ros-args -r a:=b c\n"
     assert output() == "bin " + words
     (bin_ / "python3").unlink()
     assert output() == "other " + words

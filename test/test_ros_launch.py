@@ -173,7 +173,7 @@ def test_nodes_end_when_their_launch_dies(launch_file, prefix, number):
             try:
                 mine = f"DEID_SUPERVISOR={process.pid}\0".encode() in (
                     folder / "environ").read_bytes()
-                alive = b"_node" in (folder / "cmdline").read_bytes()
+                alive = b"deid_ros.ros.start" in (folder / "cmdline").read_bytes()
             except OSError:
                 continue
             if mine and alive:
@@ -186,6 +186,27 @@ def test_nodes_end_when_their_launch_dies(launch_file, prefix, number):
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("seconds", [1.2, 1.6, 2.5, 4.0])
+def test_ctrl_c_is_no_traceback_in_any_phase(launch_file, prefix, seconds):
+    """Launch and nodes all get the signal, as in a terminal."""
+    pytest.importorskip("rclpy")
+    import time
+
+    from ros_support import DOMAIN
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN), "AMENT_PREFIX_PATH": str(prefix),
+                   "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(FILE), "namespace:=cam", "replace:=solid",
+         "detector:=ssd"], env=environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True)
+    time.sleep(seconds)
+    os.killpg(process.pid, 2)
+    said, _ = process.communicate(timeout=30)
+    for word in ("Traceback", "KeyboardInterrupt", "InvalidHandle", "failed to terminate"):
+        assert word not in said, said
 
 
 @pytest.mark.ros
