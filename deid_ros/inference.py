@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
+import threading
 import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,13 +29,40 @@ def tflite_interpreter(name: str, *, num_threads: int = 1) -> Any:
         raise ModelError(f"The model '{name}' needs the package ai-edge-litert ({error}); "
                          "bring it with: pip install ai-edge-litert") from None
     member = model_table()[name].get("member")
-    if member is None:
-        interpreter = Interpreter(str(path), num_threads=num_threads)
-    else:
-        with zipfile.ZipFile(path) as bundle:  # a MediaPipe task: several networks in a file
-            interpreter = Interpreter(model_content=bundle.read(member), num_threads=num_threads)
-    interpreter.allocate_tensors()
+    with _without_info():
+        if member is None:
+            interpreter = Interpreter(str(path), num_threads=num_threads)
+        else:
+            with zipfile.ZipFile(path) as bundle:  # a MediaPipe task: several networks in a file
+                interpreter = Interpreter(model_content=bundle.read(member),
+                                          num_threads=num_threads)
+        interpreter.allocate_tensors()
     return interpreter
+
+
+@contextlib.contextmanager
+def _without_info() -> Iterator[None]:
+    """Keep the lines from stderr in which LiteRT says what it has created.
+
+    It has no level for them, and writes past Python. Everything else that is written
+    meanwhile, also by other threads, is written when this ends.
+    """
+    with tempfile.TemporaryFile() as file, _ALONE:
+        stderr = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            file.seek(0)
+            for line in file:
+                if not line.startswith(b"INFO: "):
+                    os.write(2, line)
+
+
+#: File descriptors belong to all threads.
+_ALONE = threading.Lock()
 
 
 def _onnxruntime() -> Any:

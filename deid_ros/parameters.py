@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["BUILTIN", "COMMON", "LAUNCH", "PARAMETERS", "RENAMED", "Parameter", "help_of",
-           "parameter"]
+__all__ = ["BUILTIN", "COMMON", "LAUNCH", "PARAMETERS", "POLICIES_IN_A_LINE", "RENAMED",
+           "Parameter", "help_of", "parameter"]
 
 #: Parameters (and prefixes of parameters) that every ROS node has of itself.
 #: They may stand in a user's file and are handed on unchecked.
@@ -68,6 +68,14 @@ _IMAGE_TOPIC = Parameter(
     pattern=f"/?{_NAMES}|~/{_NAMES}", form="a topic such as /camera/image_raw")
 _EXTRACTORS = ("dlib_resnet", "vggface", "trained")
 
+#: Policy -> what it does and is worth, for a log; ``matcher.POLICIES`` says it in a paragraph.
+POLICIES_IN_A_LINE = {
+    "independent": "is a random draw per track",
+    "nearest": "is the paper's and leaks against a modern face recogniser",
+    "margin": "takes the nearest beyond a distance and falls to an attacker who runs the same tool",
+    "k_same": "lets k enrolled people share one surrogate",
+}
+
 #: node -> parameter -> what it is. The order is that of ``config/pipeline.yaml``.
 PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
     "detector": {
@@ -110,11 +118,9 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
         "extractor_weights": Parameter(
             str, "Weights file of your own; needed by vggface and trained, ignored by dlib_resnet"),
         "policy": Parameter(
-            str, "How a surrogate identity is chosen: independent is a random draw per track; "
-            "nearest, the paper's, leaks against a modern face recogniser; margin takes the "
-            "nearest beyond a distance and falls to an attacker who runs the same tool; k_same "
-            "lets k enrolled people share one surrogate",
-            choices=("independent", "nearest", "margin", "k_same"), live=True),
+            str, "How a surrogate identity is chosen: " + "; ".join(
+                f"{name} {words}" for name, words in POLICIES_IN_A_LINE.items()),
+            choices=tuple(POLICIES_IN_A_LINE), live=True),
         "mix": Parameter(
             int, "Gallery identities blended in one surrogate; at most the size of the gallery",
             unit="identities", minimum=1, maximum=1000, live=True),

@@ -13,7 +13,7 @@ from typing import Any
 from deid_ros.config import Config, defaults, file_of, load
 from deid_ros.parameters import PARAMETERS, help_of
 
-__all__ = ["add_config", "add_parameter", "config_of", "overrides_of"]
+__all__ = ["add_config", "add_parameter", "config_of", "overrides_of", "policies"]
 
 #: Parameters that name files.
 _FILES = ("gallery", "generator", "extractor_weights", "enrolled")
@@ -61,6 +61,16 @@ def _file(value: str) -> str:
     if not value or (not path.exists() and file_of(path).exists()):
         return value
     return str(path.absolute())
+
+
+def policies() -> str:
+    """What every policy does and is worth, for the end of a help."""
+    import textwrap
+
+    from deid_ros.matcher import POLICIES
+    return "\npolicies:\n" + "".join(
+        textwrap.fill(f"{name}: {policy.description}", 88, initial_indent="  ",
+                      subsequent_indent="    ") + "\n" for name, policy in POLICIES.items())
 
 
 def overrides_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:

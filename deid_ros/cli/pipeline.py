@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from deid_ros.cli.options import add_config, add_parameter, overrides_of
+from deid_ros.cli.options import add_config, add_parameter, overrides_of, policies
 from deid_ros.config import from_text, load
 from deid_ros.errors import ConfigError
 from deid_ros.parameters import BUILTIN, COMMON, PARAMETERS
@@ -30,6 +30,7 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "pipeline", help="the live ROS 2 pipeline", description=_DESCRIPTION)
     parser.set_defaults(command="pipeline")
+    parser.more = policies
     add_config(parser)
     stages = parser.add_argument_group("stages")
     for node, name in COMMON:

@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deid_ros.cli.options import add_config, add_parameter, config_of
+from deid_ros.cli.options import add_config, add_parameter, config_of, policies
 from deid_ros.config import Config
 from deid_ros.errors import ConfigError
+from deid_ros.parameters import POLICIES_IN_A_LINE
 
 if TYPE_CHECKING:
     from deid_ros.media import Job, Plan, Writing
@@ -58,6 +59,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
         "run", help="make pictures, videos, rosbags and folders of them anonymous",
         description="Replace the faces in pictures, videos, rosbags and folders of them.",
         epilog=_EPILOG)
+    parser.more = policies
     parser.add_argument("inputs", nargs="*", default=["in"], metavar="INPUT",
                         help="picture, video, rosbag or folder [in]")
     parser.add_argument("-o", "--out", default="out", metavar="OUT",
@@ -290,8 +292,9 @@ def _check_certificate(path: Path | None, config: Config) -> None:
 
 def _introduce(matcher: Any, certificate: Path | None) -> None:
     """Say what the policy is worth; with k_same, what is guaranteed."""
-    print(f"deid run: {matcher.introduction}", file=sys.stderr)
-    if matcher.policy.name != "k_same":
+    name = matcher.policy.name
+    print(f"deid run: policy {name} {POLICIES_IN_A_LINE[name]}; more in --help", file=sys.stderr)
+    if name != "k_same":
         return
     words = matcher.certificate()
     print(f"certificate: {words['statement']}")

@@ -133,9 +133,9 @@ POLICIES: dict[str, Policy] = {policy.name: policy for policy in (
     Policy(
         "margin",
         "Blends the identities that look most like the person among those farther away than "
-        "'margin', which keeps something of age and complexion. It is deterministic in the face: "
-        "in an experiment with 74 people, comparing surrogates with the originals named 2, but an "
-        "attacker who ran the same tool on a second photograph of each person named 18.",
+        "'min_distance', which keeps something of age and complexion. It is deterministic in the "
+        "face: in an experiment with 74 people, comparing surrogates with the originals named 2, "
+        "but an attacker who ran the same tool on a second photograph of each person named 18.",
         draws=_margin),
     Policy(
         "k_same",

@@ -98,6 +98,7 @@ class StageNode(Node):
         self._remembered = Remembered(self.get_fully_qualified_name())
         self._recall()
         self._complained: dict[str, float] = {}
+        self._warned: set[str] = set()
         self._reported = time.monotonic()
         self._withheld: dict[str, int] = {}
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -235,6 +236,12 @@ class StageNode(Node):
         if now - self._complained.get(cause, -_COMPLAIN_S) >= _COMPLAIN_S:
             self._complained[cause] = now
             self.get_logger().error(message)
+
+    def warn_once(self, sentence: str) -> None:
+        """Log a warning, once for the life of the node."""
+        if sentence not in self._warned:
+            self._warned.add(sentence)
+            self.get_logger().warning(sentence)
 
     def _diagnose(self) -> None:
         new = self.health.news()

@@ -5,16 +5,17 @@ from __future__ import annotations
 import difflib
 import os
 import time
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 from rclpy.node import Node
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from deid_ros.ros import environment
 from deid_ros.ros.runtime import ros_context
+from deid_ros.ros.voice import Voice
 
-__all__ = ["Seen", "image_topics", "look", "similar"]
+__all__ = ["Seen", "image_topics", "look", "similar", "voice_of"]
 
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 _MOST = 4
@@ -45,6 +46,25 @@ def similar(topic: str, others: Iterable[str]) -> str:
     close = difflib.get_close_matches(topic, others, n=_MOST, cutoff=0.3)
     close += [name for name in others if name not in close][:_MOST - len(close)]
     return "similar topics: " + ", ".join(close) if close else "no images are seen at all"
+
+
+def voice_of(node: Any, topic: str, paused: Callable[[], bool]) -> Voice:
+    """A voice that speaks in a node's log and looks every second.
+
+    Args:
+        node: a ``StageNode`` with the parameter ``deadline_ms``.
+        topic: of the camera, in full.
+        paused: whether nothing is to leave.
+    """
+    voice = Voice(topic, lambda: (node.count_publishers(topic),
+                                  similar(topic, image_topics(node))),
+                  say=node.get_logger().info, warn=node.get_logger().warning,
+                  now=time.monotonic())
+
+    def speak() -> None:
+        voice.look(time.monotonic(), deadline=node.options["deadline_ms"] / 1e3, paused=paused())
+    node.every(1.0, speak)
+    return voice
 
 
 def look(image_topic: str, *, seconds: float, network: str | None = None) -> Seen:
