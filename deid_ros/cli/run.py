@@ -253,6 +253,10 @@ def _process(args: argparse.Namespace, planned: Plan, writing: Writing, recipe: 
                  lock=state.lock)
     state.through()
     bars.summary(args.out, planned, time.monotonic() - start)
+    if args.keep_face and not bars.kept:
+        print(f"deid run: --keep-face kept nobody: no face was found to be one of those in "
+              f"{args.keep_face} beyond doubt, all were covered; larger and clearer pictures, or "
+              "several of each person in a folder name/, help", file=sys.stderr)
     return 1 if bars.failures or planned.refused else 0
 
 
@@ -271,9 +275,31 @@ def _preview(args: argparse.Namespace, config: Config, planned: Plan, writing: W
     for sentence in problems:
         print(f"deid run: {sentence}", file=sys.stderr)
     rate = count / max(time.monotonic() - start, 1e-3)
-    print(f"{path}: {count} frames, each for itself, {rate:.1f} a second; in videos and bags, "
-          "where frames follow each other, it is quicker")
+    print(f"{path}: {count} frames, each for itself, {rate:.1f} a second")
+    print(_duration(planned.jobs, writing, rate=rate, workers=args.workers))
     return 1 if problems else 0
+
+
+def _duration(jobs: Sequence[Job], writing: Writing, *, rate: float, workers: int) -> str:
+    """How long everything would take, in a sentence."""
+    from deid_ros.errors import DeidError
+    from deid_ros.media.preview import frames_in
+
+    frames, unknown = 0, 0
+    for job in jobs:
+        try:
+            count = frames_in(job, writing)
+        except DeidError:
+            count = 0
+        frames, unknown = frames + count, unknown + (not count)
+    seconds = frames / rate
+    hours, minutes = divmod(round(seconds / 60), 60)
+    long = (f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else
+            f"{max(round(seconds), 1)} s")
+    words = (f"everything, {frames} frames in {len(jobs)} inputs, takes at most about {long} one "
+             "by one; frames that follow each other are quicker")
+    words += f"; --workers {workers} shares that" if workers > 1 else ""
+    return words + (f"; {unknown} inputs do not say how long they are" if unknown else "")
 
 
 def _check_certificate(path: Path | None, config: Config) -> None:

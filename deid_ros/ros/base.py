@@ -115,6 +115,10 @@ class StageNode(Node):
                 options[key] = check(self.NODE, key, value if given is None else given.value)
                 self.declare_parameter(key, "", descriptor_of(entry), ignore_override=True)
                 continue
+            given = self._parameter_overrides.get(key)
+            if entry.kind is float and given is not None and type(given.value) is int:
+                # As the command line takes it: deadline_ms: 500 in a file is a number too.
+                self._parameter_overrides[key] = Parameter(key, value=float(given.value))
             try:
                 came = self.declare_parameter(key, value, descriptor_of(entry)).value
             except ParameterException as error:
