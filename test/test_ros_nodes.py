@@ -76,6 +76,26 @@ def test_nodes_declare_what_the_configuration_holds(context, tmp_path, name):
 
 
 @pytest.mark.ros
+def test_a_node_is_not_destroyed_in_the_middle_of_its_callback(context, capfd):
+    """Also where it runs in the thread of another."""
+    cores = fake_cores()
+    generate = cores["generator"]["generator"].generate
+    begun = []
+
+    def slow(faces):
+        begun.append(1)
+        time.sleep(0.6)
+        return generate(faces)
+    cores["generator"]["generator"].generate = slow
+    with running(context, cores) as (graph, probe):
+        node = graph.node("generator")
+        probe.send(scene(0), 10**8)
+        assert wait(lambda: begun)
+    assert node.health.total("failed.") == 0
+    assert "InvalidHandle" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.ros
 def test_a_whole_number_serves_as_a_number_in_a_file_too(context, tmp_path):
     """As ``deid run`` and ``deid pipeline`` take it."""
     file = tmp_path / "mine.yaml"

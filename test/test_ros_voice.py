@@ -14,7 +14,7 @@ class Stage:
         self.now, self.said, self.publishers = 100.0, [], publishers
         self.voice = Voice("/camera/image_raw", lambda: (
             self.publishers, "similar topics: /front/image_raw"), say=self.said.append,
-            warn=self.said.append, now=self.now)
+            warn=self.said.append)
 
     def run(self, seconds: float, *, rate: float = 0, takes: float | None = None,
             leaves: bool = False, paused: bool = False, deadline: float = 0.15,

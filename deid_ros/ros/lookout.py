@@ -58,8 +58,7 @@ def voice_of(node: Any, topic: str, paused: Callable[[], bool]) -> Voice:
     """
     voice = Voice(topic, lambda: (node.count_publishers(topic),
                                   similar(topic, image_topics(node))),
-                  say=node.get_logger().info, warn=node.get_logger().warning,
-                  now=time.monotonic())
+                  say=node.get_logger().info, warn=node.get_logger().warning)
 
     def speak() -> None:
         voice.look(time.monotonic(), deadline=node.options["deadline_ms"] / 1e3, paused=paused())

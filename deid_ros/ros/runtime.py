@@ -113,22 +113,25 @@ class Runner:
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread, let the node finish, and destroy it."""
-        if self._host is not None:
-            self._executor.remove_node(self.node)
-            with contextlib.suppress(Exception):
-                self.node.close()
-            self.node.destroy_node()
-            return
-        self._end.set_result(None)
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
+        self._halt(timeout)
         with contextlib.suppress(Exception):  # a context that is gone already
             self.node.close()
         if self.alive:
             return  # hung in a callback: the process ends without it
         self._executor.remove_node(self.node)
-        self._executor.shutdown(timeout_sec=0)
+        if self._host is None:
+            self._executor.shutdown(timeout_sec=0)
         self.node.destroy_node()
+
+    def _halt(self, timeout: float) -> None:
+        """End the thread. Not before that may a node be destroyed, in whose callback it may be."""
+        if self._host is not None:
+            self._host._halt(timeout)
+            return
+        if not self._end.done():
+            self._end.set_result(None)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 
 __all__ = ["Voice"]
 
-_WAIT_S = 3.0       # without an image, before it says that it waits
+_WAIT_S = 5.0       # without an image, before it says that it waits
 _AGAIN_S = 60.0     # between two sentences of one kind
 _NOTHING_S = 10.0   # with images and without output, before it says so
 _FRAMES = 200       # whose tables may still come
@@ -24,15 +24,13 @@ class Voice:
         topic: of the camera.
         publishers: how many publish it, and 'similar topics: ...'.
         say, warn: are told a sentence.
-        now: when it begins.
     """
 
     def __init__(self, topic: str, publishers: Callable[[], tuple[int, str]], *,
-                 say: Callable[[str], object], warn: Callable[[str], object],
-                 now: float) -> None:
+                 say: Callable[[str], object], warn: Callable[[str], object]) -> None:
         self._topic, self._publishers, self._say, self._warn = topic, publishers, say, warn
-        self._came = self._left = self._since = now
-        self._flowing = self._ever = False
+        self._came = self._left = self._since = 0.0
+        self._begun = self._flowing = self._ever = False
         self._said: dict[str, float] = {}
         self._frames: OrderedDict[Hashable, float] = OrderedDict()
         self._ages: deque[float] = deque(maxlen=20)
@@ -71,6 +69,10 @@ class Voice:
         Args:
             deadline: of the replacer (s).
         """
+        if not self._begun:     # the others may have loaded their models until now
+            self._begun = True
+            self._since = now
+            self._came = max(self._came, now)
         if now - self._came >= _WAIT_S:
             if self._due("waiting", now):
                 count, similar = self._publishers()
