@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 import threading
 import zipfile
@@ -13,7 +14,8 @@ from typing import Any
 from deid_ros.errors import ModelError
 from deid_ros.resources import model_path, model_table, onnx_runtime
 
-__all__ = ["free_input_size", "onnx_providers", "onnx_session", "tflite_interpreter"]
+__all__ = ["free_input_size", "onnx_providers", "onnx_session", "tflite_interpreter",
+           "without_lines"]
 
 
 def tflite_interpreter(name: str, *, num_threads: int = 1) -> Any:
@@ -29,7 +31,7 @@ def tflite_interpreter(name: str, *, num_threads: int = 1) -> Any:
         raise ModelError(f"The model '{name}' needs the package ai-edge-litert ({error}); "
                          "bring it with: pip install ai-edge-litert") from None
     member = model_table()[name].get("member")
-    with _without_info():
+    with without_lines(rb"INFO: "):
         if member is None:
             interpreter = Interpreter(str(path), num_threads=num_threads)
         else:
@@ -41,11 +43,11 @@ def tflite_interpreter(name: str, *, num_threads: int = 1) -> Any:
 
 
 @contextlib.contextmanager
-def _without_info() -> Iterator[None]:
-    """Keep the lines from stderr in which LiteRT says what it has created.
+def without_lines(pattern: bytes) -> Iterator[None]:
+    """Keep lines that begin with a pattern from stderr, for libraries that write past Python.
 
-    It has no level for them, and writes past Python. Everything else that is written
-    meanwhile, also by other threads, is written when this ends.
+    Everything else that is written meanwhile, also by other threads, is written when
+    this ends.
     """
     with tempfile.TemporaryFile() as file, _ALONE:
         stderr = os.dup(2)
@@ -57,7 +59,7 @@ def _without_info() -> Iterator[None]:
             os.close(stderr)
             file.seek(0)
             for line in file:
-                if not line.startswith(b"INFO: "):
+                if not re.match(pattern, line):
                     os.write(2, line)
 
 

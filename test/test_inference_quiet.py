@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,8 +28,17 @@ def test_a_litert_model_is_loaded_in_silence():
 
 
 def test_what_others_write_meanwhile_is_kept():
-    said = printed("import os\nfrom deid_ros.inference import _without_info\n"
-                   "with _without_info():\n"
+    said = printed("import os\nfrom deid_ros.inference import without_lines\n"
+                   "with without_lines(rb'INFO: '):\n"
                    "    os.write(2, b'INFO: Created a delegate\\nERROR: it broke\\n')\n"
                    "    os.write(2, b'[replacer]: paused')\n")
     assert said == "ERROR: it broke\n[replacer]: paused"
+
+
+def test_tensorflow_is_woken_in_silence():
+    """It calls it an error that a machine has no GPU."""
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("tensorflow is not installed")
+    said = printed("from deid_ros.cli.train import wake_tensorflow\nwake_tensorflow()\n"
+                   "import tensorflow as tf\nprint(int(tf.add(1, 1)))")
+    assert said == "2\n"

@@ -115,6 +115,12 @@ def test_the_command_records_and_sums_up(tmp_path):
     (["--params", "nothing:=1"], "nothing"),
     (["--params", "threshold:=7"], "threshold"),
     (["--config", "nowhere.yaml"], "nowhere.yaml"),
+    (["--mix", "abc"], "matcher.mix is 'abc' but must be a whole number from 1 to 1000"),
+    (["--preset", "fst"], "did you mean 'fast'"),
+    (["--params", "presett:=fast"], "did you mean 'preset'"),
+    (["--params", "matcher.margin:=0.3"], "min_distance"),
+    (["--namespace", "a-b"], "a namespace such as"),
+    (["--image-topic", "/a//b"], "a topic such as"),
 ])
 def test_what_is_wrong_is_said_in_one_sentence(tmp_path, words, says):
     done = subprocess.run([sys.executable, "-m", "deid_ros", "pipeline", "--replace", "solid",

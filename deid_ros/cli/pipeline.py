@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from deid_ros.cli.options import add_config, add_parameter, overrides_of, policies
-from deid_ros.config import from_text, load
+from deid_ros.config import checked, from_text, load
 from deid_ros.errors import ConfigError
-from deid_ros.parameters import BUILTIN, COMMON, PARAMETERS
+from deid_ros.parameters import BUILTIN, COMMON, LAUNCH, PARAMETERS
 
 __all__ = ["register", "run"]
 
@@ -90,6 +90,7 @@ def parameters_of(words: list[str]) -> dict[str, dict[str, Any]]:
 
 def run(args: argparse.Namespace) -> int:
     """Run it; 0, also when it was stopped by Ctrl-C."""
+    checked("--namespace", LAUNCH["namespace"], args.namespace)
     overrides = overrides_of(args)
     if args.record:
         overrides.setdefault("recorder", {})["output"] = str(Path(args.record).absolute())
