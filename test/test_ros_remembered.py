@@ -19,7 +19,7 @@ from ros_support import (  # noqa: E402
     running,
     wait,
 )
-from test_ros_controls import ask, matchers, set_all  # noqa: E402, F401
+from test_ros_controls import matchers, set_all  # noqa: E402, F401
 from test_ros_pipeline import children_of, command, environment  # noqa: E402
 
 from deid_ros.config import load  # noqa: E402
@@ -104,15 +104,23 @@ def test_a_killed_process_comes_back_with_what_was_set(context, tmp_path):
     reader = threading.Thread(target=lambda: lines.extend(process.stderr))
     reader.start()
     try:
+        assert wait(lambda: any("ready after" in line for line in lines), 30), "".join(lines)
         assert set_all(probe.node, "replacer", deadline_ms=4321.0).successful
         first = children_of(process.pid)["replacer"]
         os.kill(first, signal.SIGKILL)
         assert wait(lambda: children_of(process.pid).get("replacer", first) != first, 10)
         assert wait(lambda: any("deadline_ms is 4321.0" in line and "as it was set" in line
                                 for line in lines), 20), "".join(lines)
-        values = ask(probe.node, GetParameters, "/replacer/get_parameters",
-                     names=["deadline_ms"]).values
-        assert values[0].double_value == 4321.0
+        # Asked again and again: the dead one's service is seen for some seconds more.
+        client = probe.node.create_client(GetParameters, "/replacer/get_parameters")
+        asked = []
+
+        def answered() -> bool:
+            asked.append(client.call_async(GetParameters.Request(names=["deadline_ms"])))
+            return wait(lambda: any(future.done() for future in asked), 1)
+        assert wait(answered, 30)
+        answer = next(future for future in asked if future.done()).result()
+        assert answer.values[0].double_value == 4321.0
     finally:
         process.send_signal(signal.SIGINT)
         process.stdout.read()
