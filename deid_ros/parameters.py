@@ -220,7 +220,7 @@ LAUNCH: Mapping[str, Parameter] = {
         str, "ROS parameter file for all nodes; what it leaves out keeps its default"),
     "namespace": Parameter(
         str, "Namespace of all nodes and of their relative topics; one for each camera",
-        pattern=f"(/?{_NAMES})?", form="a namespace such as front_camera"),
+        pattern=f"/?({_NAMES})?", form="a namespace such as front_camera"),
     "record": Parameter(
         str, "Folder of a rosbag2 to write the output to; it must not exist yet. Empty: no "
         "recording"),
