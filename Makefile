@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test report lint clean
+.PHONY: help demo test robot report lint clean
 
 # A sourced ROS workspace or an activated environment must not leak in.
 ifneq ($(AMENT_PREFIX_PATH),)
@@ -24,6 +24,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export OMP_NUM_THREADS ?= 1
 
 SOURCE ?=
+ROBOT ?= $(HOME)/deid_robot
 TESTS ?= test
 
 # Whose pictures the report is about: a folder, one picture each, and a table with the
@@ -42,6 +43,8 @@ help:
 	@echo 'make test                  run every test'
 	@echo 'make test TESTS=test/test_config.py'
 	@echo '                           run some of them'
+	@echo 'make robot                 install on a robot, beside apt and ROS, into ~/deid_robot'
+	@echo 'make robot ROBOT=/opt/deid into another folder'
 	@echo 'make report                measure how anonymous the result is: out/report.html'
 	@echo 'make report PEOPLE=photos/ TABLE=people.csv KEYS=3 COMPARE=40'
 	@echo '                           of people of yours; see README.md'
@@ -56,6 +59,9 @@ demo:
 test:
 	@.ci/venv ros,train,dev
 	@.venv/bin/python -m pytest $(TESTS) $(ARGS)
+
+robot:
+	@scripts/install_robot.sh '$(ROBOT)'
 
 report:
 	@.ci/venv report

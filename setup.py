@@ -107,7 +107,7 @@ setup(
          files("models", ".onnx", ".keras", ".npz", ".yaml", ".txt", ".md")),
         ("share/" + NAME + "/DB", files("DB", ".npz", ".md")),
         # The node executables: pip makes no lib/<package>, where launch looks.
-        ("lib/" + NAME, files("scripts", "")),
+        ("lib/" + NAME, [path for path in files("scripts", "") if not path.endswith(".sh")]),
     ],
     entry_points={"console_scripts": ["deid = deid_ros.cli:main"]},
 )

@@ -7,6 +7,7 @@ file serves ``deid run``, ``deid pipeline``, the launch file and ``ros2 run``.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import math
@@ -18,10 +19,11 @@ from typing import Any
 import yaml
 
 from deid_ros.errors import ConfigError
-from deid_ros.parameters import BUILTIN, PARAMETERS, Parameter
+from deid_ros.parameters import BUILTIN, PARAMETERS, RENAMED, Parameter
 from deid_ros.resources import share_path
 
-__all__ = ["Config", "NOTHING", "as_list", "check", "defaults", "file_of", "load"]
+__all__ = ["Config", "NOTHING", "as_list", "check", "checked", "defaults", "file_of",
+           "from_text", "load", "typed"]
 
 #: node -> parameter -> value
 Config = dict[str, dict[str, Any]]
@@ -60,10 +62,39 @@ def check(node: str, name: str, value: Any, *, where: str = "") -> Any:
                           f"{_known(node, PARAMETERS, 'nodes')}.")
     if name.split(".")[0] in BUILTIN:
         return value
+    if (node, name) in RENAMED:
+        raise ConfigError(f"The parameter '{name}' of the node '{node}'{suffix} is called "
+                          f"'{RENAMED[node, name]}' now; write {RENAMED[node, name]}: {value!r}.")
     if name not in PARAMETERS[node]:
         raise ConfigError(f"The node '{node}' has no parameter '{name}'{suffix}; "
                           f"{_known(name, PARAMETERS[node], 'parameters')}.")
-    return _checked(f"{node}.{name}", PARAMETERS[node][name], value, suffix)
+    return checked(f"{node}.{name}", PARAMETERS[node][name], value, suffix)
+
+
+def from_text(node: str, name: str, text: str) -> Any:
+    """A value written on a command line, in its proper type, if the parameter allows it.
+
+    A list is written with commas, ``centerface,ssd``, or as in YAML, ``[centerface, ssd]``.
+
+    Raises:
+        ConfigError: as ``check``.
+    """
+    entry = PARAMETERS.get(node, {}).get(name)
+    return check(node, name, yaml.safe_load(text) if entry is None else typed(entry, text))
+
+
+def typed(entry: Parameter, text: str) -> Any:
+    """A text in the type of a parameter; the text itself where it cannot be."""
+    value: Any = text
+    if entry.kind is list:
+        items = [item.strip("'\" ") for item in text.strip().strip("[]").split(",")]
+        value = [item for item in items if item] or list(NOTHING)
+    elif entry.kind is bool:
+        value = {"true": True, "false": False}.get(text.lower(), text)
+    elif entry.kind in (int, float):
+        with contextlib.suppress(ValueError):
+            value = entry.kind(text)
+    return value
 
 
 def _known(word: str, names: Iterable[str], what: str) -> str:
@@ -72,7 +103,12 @@ def _known(word: str, names: Iterable[str], what: str) -> str:
     return f"{hint}known {what} are {', '.join(names)}"
 
 
-def _checked(name: str, entry: Parameter, value: Any, suffix: str) -> Any:
+def checked(name: str, entry: Parameter, value: Any, suffix: str = "") -> Any:
+    """The value in the type of a table's entry, if that allows it.
+
+    Raises:
+        ConfigError: names ``name``, the value, what is allowed and the remedy.
+    """
     def refuse(remedy: str = "") -> ConfigError:
         sentence = f"{name} is {value!r}{suffix} but must be {entry.allowed}"
         sentence += f"; {remedy}" if remedy else ""
@@ -101,6 +137,8 @@ def _checked(name: str, entry: Parameter, value: Any, suffix: str) -> Any:
         if entry.choices and item not in entry.choices:
             close = difflib.get_close_matches(item, entry.choices, n=1)
             raise refuse(f"did you mean '{close[0]}'?" if close else "")
+    if entry.pattern and not re.fullmatch(entry.pattern, value):
+        raise refuse()
     if entry.kind in (int, float):
         low, high = entry.minimum, entry.maximum
         if (not math.isfinite(value) or (low is not None and value < low)
@@ -234,7 +272,7 @@ def load(path: str | Path | None = None,
                 continue
             entry = PARAMETERS.get(node, {}).get(name)
             if entry is not None and entry.kind is list and isinstance(value, str):
-                value = as_list(value) or list(NOTHING)
+                value = typed(entry, value)
             config.setdefault(node, {})[name] = check(node, name, value)
     for first, second, name in (("detector", "matcher", "extractor"),
                                 ("matcher", "generator", "generator"),

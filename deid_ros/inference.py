@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import tempfile
+import threading
 import zipfile
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,7 +14,8 @@ from typing import Any
 from deid_ros.errors import ModelError
 from deid_ros.resources import model_path, model_table, onnx_runtime
 
-__all__ = ["free_input_size", "onnx_providers", "onnx_session", "tflite_interpreter"]
+__all__ = ["free_input_size", "onnx_providers", "onnx_session", "tflite_interpreter",
+           "without_lines"]
 
 
 def tflite_interpreter(name: str, *, num_threads: int = 1) -> Any:
@@ -25,13 +31,40 @@ def tflite_interpreter(name: str, *, num_threads: int = 1) -> Any:
         raise ModelError(f"The model '{name}' needs the package ai-edge-litert ({error}); "
                          "bring it with: pip install ai-edge-litert") from None
     member = model_table()[name].get("member")
-    if member is None:
-        interpreter = Interpreter(str(path), num_threads=num_threads)
-    else:
-        with zipfile.ZipFile(path) as bundle:  # a MediaPipe task: several networks in a file
-            interpreter = Interpreter(model_content=bundle.read(member), num_threads=num_threads)
-    interpreter.allocate_tensors()
+    with without_lines(rb"INFO: "):
+        if member is None:
+            interpreter = Interpreter(str(path), num_threads=num_threads)
+        else:
+            with zipfile.ZipFile(path) as bundle:  # a MediaPipe task: several networks in a file
+                interpreter = Interpreter(model_content=bundle.read(member),
+                                          num_threads=num_threads)
+        interpreter.allocate_tensors()
     return interpreter
+
+
+@contextlib.contextmanager
+def without_lines(pattern: bytes) -> Iterator[None]:
+    """Keep lines that begin with a pattern from stderr, for libraries that write past Python.
+
+    Everything else that is written meanwhile, also by other threads, is written when
+    this ends.
+    """
+    with tempfile.TemporaryFile() as file, _ALONE:
+        stderr = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            file.seek(0)
+            for line in file:
+                if not re.match(pattern, line):
+                    os.write(2, line)
+
+
+#: File descriptors belong to all threads.
+_ALONE = threading.Lock()
 
 
 def _onnxruntime() -> Any:

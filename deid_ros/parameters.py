@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["BUILTIN", "PARAMETERS", "Parameter", "help_of", "parameter"]
+__all__ = ["BUILTIN", "COMMON", "LAUNCH", "PARAMETERS", "POLICIES_IN_A_LINE", "RENAMED",
+           "Parameter", "help_of", "parameter"]
 
 #: Parameters (and prefixes of parameters) that every ROS node has of itself.
 #: They may stand in a user's file and are handed on unchecked.
@@ -30,6 +31,7 @@ class Parameter:
         choices: the only values allowed (of each item, for a list), or ().
         live: whether it may be changed while the node runs.
         secret: whether nobody may read it from the node.
+        pattern: regular expression that a text matches, or ''; ``form`` says it in words.
     """
 
     kind: type
@@ -40,6 +42,8 @@ class Parameter:
     choices: tuple[str, ...] = ()
     live: bool = False
     secret: bool = False
+    pattern: str = ""
+    form: str = ""
 
     @property
     def allowed(self) -> str:
@@ -48,6 +52,8 @@ class Parameter:
             if self.kind is list:
                 return f"a list from {', '.join(self.choices)}"
             return f"one of {', '.join(self.choices)}"
+        if self.form:
+            return self.form
         if self.minimum is not None or self.maximum is not None:
             unit = f" {self.unit}" if self.unit else ""
             word = {int: "a whole number ", float: "a number "}.get(self.kind, "")
@@ -56,9 +62,19 @@ class Parameter:
                 str: "a text", list: "a list of texts"}[self.kind]
 
 
+_NAMES = r"[A-Za-z_]\w*(/[A-Za-z_]\w*)*"
 _IMAGE_TOPIC = Parameter(
-    str, "Camera topic; a name that ends in /compressed is read as CompressedImage")
+    str, "Camera topic; a name that ends in /compressed is read as CompressedImage",
+    pattern=f"/?{_NAMES}|~/{_NAMES}", form="a topic such as /camera/image_raw")
 _EXTRACTORS = ("dlib_resnet", "vggface", "trained")
+
+#: Policy -> what it does and is worth, for a log; ``matcher.POLICIES`` says it in a paragraph.
+POLICIES_IN_A_LINE = {
+    "independent": "is a random draw per track",
+    "nearest": "is the paper's and leaks against a modern face recogniser",
+    "margin": "takes the nearest beyond a distance and falls to an attacker who runs the same tool",
+    "k_same": "lets k enrolled people share one surrogate",
+}
 
 #: node -> parameter -> what it is. The order is that of ``config/pipeline.yaml``.
 PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
@@ -102,11 +118,9 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
         "extractor_weights": Parameter(
             str, "Weights file of your own; needed by vggface and trained, ignored by dlib_resnet"),
         "policy": Parameter(
-            str, "How a surrogate identity is chosen: independent is a random draw per track; "
-            "nearest, the paper's, leaks against a modern face recogniser; margin takes the "
-            "nearest beyond a distance and falls to an attacker who runs the same tool; k_same "
-            "lets k enrolled people share one surrogate",
-            choices=("independent", "nearest", "margin", "k_same"), live=True),
+            str, "How a surrogate identity is chosen: " + "; ".join(
+                f"{name} {words}" for name, words in POLICIES_IN_A_LINE.items()),
+            choices=tuple(POLICIES_IN_A_LINE), live=True),
         "mix": Parameter(
             int, "Gallery identities blended in one surrogate; at most the size of the gallery",
             unit="identities", minimum=1, maximum=1000, live=True),
@@ -114,7 +128,7 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
             list, "What a surrogate keeps of the person, age and complexion in three bands each; "
             "['none'] for nothing",
             choices=("sex", "age", "complexion", "none"), live=True),
-        "margin": Parameter(
+        "min_distance": Parameter(
             float, "Policy margin: least cosine distance of a contributor to the person; 0: the "
             "median distance between two gallery people of one sex", minimum=0.0, maximum=2.0,
             live=True),
@@ -163,8 +177,8 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
             str, "A video file, an image, a folder of images, a V4L2 index, or astronaut for a "
             "photograph that is panned and zoomed"),
         "image_topic": _IMAGE_TOPIC,
-        "rate": Parameter(float, "Frames published a second",
-                          unit="Hz", minimum=0.1, maximum=1000.0),
+        "rate": Parameter(float, "Frames published a second; 0: as many as the file has, 30 "
+                          "where it does not say", unit="Hz", minimum=0.0, maximum=1000.0),
         "loop": Parameter(bool, "Begin again at the end of the source"),
         "frames": Parameter(int, "End after so many frames; 0: at the end of the source",
                             unit="frames", minimum=0, maximum=2**31 - 1),
@@ -173,14 +187,52 @@ PARAMETERS: Mapping[str, Mapping[str, Parameter]] = {
         "height": Parameter(int, "Height to scale frames to; 0: as the source has it",
                             unit="px", minimum=0, maximum=16384),
         "frame_id": Parameter(str, "Coordinate frame written into the headers"),
-        "wait_s": Parameter(float, "Longest wait for a subscriber before the first frame",
+        "wait_s": Parameter(float, "Longest wait for listeners before the first frame",
                             unit="s", minimum=0.0, maximum=3600.0),
+        "wait_for": Parameter(
+            list, "Nodes that must listen before the first frame; ['none']: anybody",
+            choices=("detector", "matcher", "generator", "replacer", "recorder", "none")),
     },
     "recorder": {
         "topics": Parameter(list, "Topics to record"),
         "output": Parameter(str, "Folder of the rosbag2 to write; it must not exist yet"),
         "storage": Parameter(str, "File format of the rosbag2", choices=("mcap", "sqlite3")),
     },
+}
+
+#: Node and old name of a parameter -> its name now. The old one is refused with the new one.
+RENAMED = {("matcher", "margin"): "min_distance"}
+
+#: Node and parameter of what is set often: an option of ``deid pipeline`` and an argument of
+#: the launch file. The rest goes through a file, ``--config`` and ``config:=``.
+COMMON = (
+    ("detector", "image_topic"), ("detector", "detector"), ("detector", "preset"),
+    ("detector", "threshold"), ("detector", "margin"), ("detector", "cover"),
+    ("replacer", "replace"), ("replacer", "blend"), ("replacer", "deadline_ms"),
+    ("matcher", "policy"), ("matcher", "mix"), ("matcher", "preserve"),
+    ("matcher", "min_distance"), ("matcher", "k"), ("matcher", "enrolled"),
+    ("matcher", "memory_seconds"), ("matcher", "key"), ("matcher", "gallery"),
+)
+
+#: Arguments of the launch file that are no parameters of a stage.
+LAUNCH: Mapping[str, Parameter] = {
+    "config": Parameter(
+        str, "ROS parameter file for all nodes; what it leaves out keeps its default"),
+    "namespace": Parameter(
+        str, "Namespace of all nodes and of their relative topics; one for each camera",
+        pattern=f"/?({_NAMES})?", form="a namespace such as front_camera"),
+    "record": Parameter(
+        str, "Folder of a rosbag2 to write the output to; it must not exist yet. Empty: no "
+        "recording"),
+    "network": Parameter(
+        str, "host: shared memory and loopback, nothing leaves this host; lan: every network "
+        "card, large-data transports. A Fast DDS profile or discovery range set in the "
+        "environment goes before it", choices=("host", "lan")),
+    "use_sim_time": Parameter(
+        bool, "Stamp diagnostics with /clock; deadlines always use the steady clock"),
+    "log_level": Parameter(
+        str, "Least severity of log messages that are shown",
+        choices=("debug", "info", "warn", "error", "fatal")),
 }
 
 

@@ -12,23 +12,22 @@ import secrets
 
 from launch.actions import (
     DeclareLaunchArgument,
-    EmitEvent,
-    LogInfo,
     RegisterEventHandler,
     SetEnvironmentVariable,
 )
 from launch.conditions import IfCondition
-from launch.event_handlers import OnProcessExit
-from launch.events import Shutdown
+from launch.event_handlers import OnProcessExit, OnShutdown
 from launch.substitutions import LaunchConfiguration, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
-from deid_ros.config import as_list, load
-from deid_ros.parameters import PARAMETERS
+from deid_ros.config import from_text, load
+from deid_ros.parameters import LAUNCH, PARAMETERS
 from deid_ros.resources import share_path
+from deid_ros.ros.arguments import ARGUMENTS, check_names, check_values, nodes_of
+from deid_ros.ros.remembered import PARENT_VARIABLE, RUN_VARIABLE, forget, name_run
 from deid_ros.ros.searcher import SEARCH_VARIABLE, SESSION_VARIABLE, words_of
-from launch import LaunchContext, LaunchDescription, Substitution
+from launch import Action, LaunchContext, LaunchDescription, Substitution
 
 STAGES = ("detector", "matcher", "generator", "replacer")
 
@@ -37,20 +36,25 @@ RESPAWN_DELAY = 0.2
 #: Exit status of a node that refuses its parameters: it would refuse them again.
 REFUSED = 2
 
-#: Launch argument -> the nodes that have a parameter of this name.
-STAGE_ARGUMENTS = {
-    "image_topic": ("detector", "replacer"),
-    "detector": ("detector",),
-    "policy": ("matcher",),
-    "mix": ("matcher",),
-    "preserve": ("matcher",),
-    "margin": ("matcher",),
-    "k": ("matcher",),
-    "enrolled": ("matcher",),
-    "memory_seconds": ("matcher",),
-    "replace": ("replacer",),
-    "blend": ("replacer",),
-}
+#: Defaults of the arguments that are no parameters.
+DEFAULTS = {"config": str(share_path("config", "pipeline.yaml")), "namespace": "", "record": "",
+            "network": "host", "use_sim_time": "false", "log_level": "info"}
+
+
+class Checked(Action):
+    """Ends the launch, before any node starts, where an argument is wrong or unknown.
+
+    In another launch file that includes this one, that file's own arguments are here too;
+    names are checked only where all that is here came from the command line.
+    """
+
+    def execute(self, context: LaunchContext) -> None:
+        """Raise ``ConfigError``: launch says it, and ends with status 1."""
+        given = context.launch_configurations
+        typed = [word.partition(":=")[0] for word in context.argv]
+        if set(given) <= set(typed):
+            check_names(given)
+        check_values(given)
 
 
 class FromConfig(Substitution):
@@ -74,12 +78,6 @@ class FromConfig(Substitution):
         return ",".join(value) if isinstance(value, list) else str(value)
 
 
-def items_of(argument: str, context: LaunchContext) -> list[str]:
-    """A list given with commas, or in YAML already."""
-    text = LaunchConfiguration(argument).perform(context).strip().strip("[]")
-    return [item.strip("'\" ") for item in as_list(text)]
-
-
 class YamlList(Substitution):
     """A list given with commas, or in YAML already, as a YAML list."""
 
@@ -93,7 +91,8 @@ class YamlList(Substitution):
 
     def perform(self, context: LaunchContext) -> str:
         """``centerface,ssd`` -> ``['centerface', 'ssd']``."""
-        return str(items_of(self._argument, context) or ["none"])
+        return str(from_text(nodes_of(self._argument)[0], self._argument,
+                             LaunchConfiguration(self._argument).perform(context)))
 
 
 class SearchTold(Substitution):
@@ -105,66 +104,42 @@ class SearchTold(Substitution):
 
     def perform(self, context: LaunchContext) -> str:
         """As the nodes read it from the environment."""
-        config = load(LaunchConfiguration("config").perform(context),
-                      namespace=LaunchConfiguration("namespace").perform(context))
-        return words_of({**config["detector"], "detector": items_of("detector", context)})
+        return words_of(check_values(context.launch_configurations)["detector"])
 
 
 def value_of(name: str) -> ParameterValue:
     """A launch argument as a parameter of the type that the table says."""
-    entry = PARAMETERS[STAGE_ARGUMENTS[name][0]][name]
+    entry = PARAMETERS[nodes_of(name)[0]][name]
     if entry.kind is list:
         return ParameterValue(YamlList(name), value_type=list[str])
     return ParameterValue(LaunchConfiguration(name), value_type=entry.kind)
 
 
 def described(name: str) -> DeclareLaunchArgument:
-    """The declaration of an argument that is a parameter."""
-    node = STAGE_ARGUMENTS[name][0]
-    entry = PARAMETERS[node][name]
+    """The declaration of an argument."""
+    own = name in LAUNCH
+    node = "" if own else nodes_of(name)[0]
+    entry = LAUNCH[name] if own else PARAMETERS[node][name]
     words = entry.description + (f" [{entry.unit}]" if entry.unit else "")
     if entry.kind is list:
         words += "; several with commas"
-    if entry.choices or entry.minimum is not None:
+    if entry.choices or entry.minimum is not None or entry.kind is bool:
         words += f". Allowed: {entry.allowed}"
-    return DeclareLaunchArgument(name, default_value=FromConfig(node, name), description=words)
+    return DeclareLaunchArgument(
+        name, default_value=DEFAULTS[name] if own else FromConfig(node, name), description=words)
 
 
 def on_exit(event, context):
-    """End everything where a node refused to start; a node that died is respawned."""
-    if event.returncode == REFUSED:
-        words = f"{event.process_name} refused to start; its reason is above"
-        return [LogInfo(msg=words), EmitEvent(event=Shutdown(reason=words))]
-    return None
+    """End everything where a node refused to start; a node that died is respawned.
+
+    Raised, because launch ends with a status other than 0 only then.
+    """
+    if event.returncode == REFUSED and not context.is_shutdown:
+        raise RuntimeError(f"{event.process_name} refused to start; its reason is above")
 
 
 def generate_launch_description() -> LaunchDescription:
     """The four stages, and a recorder where a bag is asked for."""
-    arguments = [
-        DeclareLaunchArgument(
-            "config", default_value=str(share_path("config", "pipeline.yaml")),
-            description="ROS parameter file for all nodes; what it leaves out keeps its default"),
-        DeclareLaunchArgument(
-            "namespace", default_value="",
-            description="Namespace of all nodes and of their relative topics; one for each camera"),
-        *(described(name) for name in STAGE_ARGUMENTS),
-        DeclareLaunchArgument(
-            "record", default_value="",
-            description="Folder of a rosbag2 to write the output to; it must not exist yet. "
-                        "Empty: no recording"),
-        DeclareLaunchArgument(
-            "network", default_value="host", choices=["host", "lan"],
-            description="host: shared memory and loopback, nothing leaves this host; lan: every "
-                        "network card, large-data transports. A Fast DDS profile or discovery "
-                        "range set in the environment goes before it"),
-        DeclareLaunchArgument(
-            "use_sim_time", default_value="false", choices=["true", "false"],
-            description="Stamp diagnostics with /clock; deadlines always use the steady clock"),
-        DeclareLaunchArgument(
-            "log_level", default_value="info",
-            choices=["debug", "info", "warn", "error", "fatal"],
-            description="Least severity of log messages that are shown"),
-    ]
     common = {
         "package": "deid_ros",
         "namespace": LaunchConfiguration("namespace"),
@@ -180,8 +155,7 @@ def generate_launch_description() -> LaunchDescription:
         Node(executable=stage, name=stage, respawn=True, respawn_delay=RESPAWN_DELAY,
              ros_arguments=ros_arguments(stage),
              parameters=[LaunchConfiguration("config"), use_sim_time,
-                         {name: value_of(name) for name, nodes in STAGE_ARGUMENTS.items()
-                          if stage in nodes}],
+                         {name: value_of(name) for name in ARGUMENTS if stage in nodes_of(name)}],
              **common)
         for stage in STAGES
     ]
@@ -192,14 +166,19 @@ def generate_launch_description() -> LaunchDescription:
         parameters=[LaunchConfiguration("config"), use_sim_time,
                     {"output": ParameterValue(LaunchConfiguration("record"), value_type=str)}],
         **common)
+    run = name_run()
     return LaunchDescription([
-        *arguments,
-        # By which a replacer that was paused knows, respawned, that it is the same run.
-        SetEnvironmentVariable("DEID_RUN", str(os.getpid())),
+        Checked(),
+        *map(described, ARGUMENTS),
+        # By which a node that is started again knows that it is the same run.
+        SetEnvironmentVariable(RUN_VARIABLE, run),
+        # The nodes end when this process has gone, whatever it died of.
+        SetEnvironmentVariable(PARENT_VARIABLE, str(os.getpid())),
         # By which the nodes of this launch know each other from those of another one.
         SetEnvironmentVariable(SESSION_VARIABLE, secrets.token_hex(16)),
         SetEnvironmentVariable(SEARCH_VARIABLE, SearchTold()),
         RegisterEventHandler(OnProcessExit(on_exit=on_exit)),
+        RegisterEventHandler(OnShutdown(on_shutdown=lambda *_: forget(run))),
         SetEnvironmentVariable("DEID_NETWORK", LaunchConfiguration("network")),
         *stages,
         recorder,

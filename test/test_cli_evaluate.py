@@ -61,7 +61,7 @@ def test_keys_make_the_runs_themselves(folders, capsys):
 
 def test_the_report_of_given_outputs(folders, shared, capsys):
     pytest.importorskip("jinja2"), pytest.importorskip("sklearn")
-    page = folders / "report.html"
+    page = folders / "pages" / "of" / "report.html"    # the folders are made
     assert main(["evaluate", str(folders / "in"), str(folders / "out"), "--csv",
                  str(shared / "data" / "portraits.csv"), "--draws", "10", "--attacker", "dlib",
                  "--attacker", "lbph", "--report", str(page)]) == 0
@@ -86,13 +86,13 @@ def test_the_report_of_given_outputs(folders, shared, capsys):
     (["in", "out", "--parrot", "own"], "--parrot is an option of the runs"),
     (["in", "--keys", "2", "--contributors", "c.json"], "--contributors belongs to given"),
     (["in", "out", "--contributors", "c.json"], "c.json cannot be read"),
-    (["in", "out", "--json", "no/such/file"], "cannot be written"),
+    (["in", "out", "--json", "in/a.jpg/file"], "cannot be made"),
     (["in", "out", "--second-view", "nowhere"], "nowhere is not a folder"),
     (["in", "out", "--second", "nowhere"], "nowhere is not a folder"),
     (["in", "out", "--second", "empty"], "None of the 1 people has a second photograph in"),
     (["in", "out", "--compare"], "--compare belongs to the report; give --report FILE too"),
     (["in", "out", "--show-originals"], "--show-originals belongs to the report"),
-    (["in", "out", "--report", "no/such/file"], "cannot be written"),
+    (["in", "out", "--report", "in/a.jpg/file"], "cannot be made"),
     (["in", "out", "--report", "r.html", "--thresholds", "t.yaml"], "t.yaml cannot be read"),
     (["in", "out", "--report", "r.html", "--video", "v.mp4"], "v.mp4 is not there"),
 ])

@@ -169,3 +169,11 @@ def test_scripts_that_are_refused(generate, tmp_path, capsys, content, message):
     (tmp_path / "s.yaml").write_text(content)
     assert generate("interpolate", "s.yaml") == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_long_walk_says_how_far_it_is(generate, monkeypatch, capsys):
+    """Also where nobody has a terminal."""
+    monkeypatch.setattr("deid_ros.cli.generate._SAY_S", 0.0)
+    assert generate("walk", "--images", "5", "--count", "2", "-o", "walk/") == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "of 5 pictures" in line]
+    assert said[-1] == "deid generate: 4 of 5 pictures"

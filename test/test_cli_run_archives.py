@@ -76,7 +76,10 @@ def test_a_whole_archive(archive, capsys):
 
 def test_a_preview_shows_frames_of_everything_and_no_face(archive, capsys):
     assert run("run", "--preview", "7", "--replace", "solid") == 0
-    assert "out/preview.png: 6 frames" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "out/preview.png: 6 frames" in said
+    # As many as test_a_whole_archive counts.
+    assert "everything, 59 frames in 4 inputs, takes at most about " in said
     assert [path.name for path in Path("out").iterdir()] == ["preview.png"]
     assert cv2.imread("out/preview.png").shape[1] > 1200
     sheet = Path("out/preview.png").read_bytes()
@@ -196,6 +199,35 @@ def test_an_unclear_face_is_covered():
     consent = Consent(np.eye(3, dtype=np.float32)[:1], np.array([0]), threshold=0.05)
     seen, extractor = found([1], [[1, 0.5, 0]])
     assert len(consent.screen(seen, extractor).kept) == 0
+
+
+@pytest.mark.parametrize("like, says", [(1.0, False), (0.0, True)])
+def test_consent_that_keeps_nobody_is_said(monkeypatch, capsys, like, says):
+    """For instance because the pictures are too small: everybody was covered."""
+    class Extractor:
+        @staticmethod
+        def embed(chips):
+            return np.tile(np.array([[1.0, 0, 0]], np.float32), (len(chips), 1))
+    known = np.array([[like, 1 - like, 0]], np.float32)
+    monkeypatch.setattr(Consent, "of_folder", classmethod(lambda cls, folder, pipeline: Consent(
+        known, np.array([0]), threshold=0.05)))
+    monkeypatch.setattr(module.Pipeline, "extractor", property(lambda self: Extractor))
+    finder = FakeFinder(make_face(FACE[:2], FACE[2], trusted=False))
+    find = finder.find
+
+    def with_chip(*args, **options):
+        seen = find(*args, **options)
+        seen.faces["chip"] = np.arange(len(seen.faces))
+        return Found(seen.faces, np.zeros((len(seen.faces), 4, 4, 3), np.uint8))
+    finder.find = with_chip
+    monkeypatch.setattr(module.Pipeline, "finder", property(lambda self: finder))
+    Path("in").mkdir()
+    Path("staff").mkdir()
+    cv2.imwrite("in/a.png", np.full((SIZE[1], SIZE[0], 3), 99, np.uint8))
+    assert run("run", "--replace", "solid", "--keep-face", "staff") == 0
+    out, err = capsys.readouterr()
+    assert ("--keep-face kept nobody" in err) == says
+    assert ("1 faces kept by consent" in out) == (not says)
 
 
 class Sees:

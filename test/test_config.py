@@ -108,6 +108,7 @@ def test_empty_files_change_nothing(tmp_path, text):
     ("matcher", "mix", 0, ["0", "from 1 to 1000"]),
     ("matcher", "policy", "nearst", ["nearst", "did you mean 'nearest'"]),
     ("matcher", "key", 1234, ["1234", "quotes"]),
+    ("matcher", "margin", 0.3, ["'margin'", "'min_distance'", "min_distance: 0.3"]),
     ("matcher", "mx", 3, ["mx", "did you mean 'mix'"]),
     ("macher", "mix", 3, ["macher", "did you mean 'matcher'"]),
     ("replacer", "deadline_ms", 0.0, ["0.0", "ms"]),
@@ -133,6 +134,7 @@ def test_refusals_name_value_and_remedy(node, name, value, words):
     ("ros__parameters:\n  mix: 3\n", ["below a node name"]),
     ("detector:\n  ros__parameters: [1]\n", ["name: value"]),
     ("a: [\n", ["not valid YAML", "my.yaml"]),
+    ("/**/matcher:\n  ros__parameters:\n    margin: 0.3\n", ["'min_distance'", "my.yaml"]),
     ("/**/matcher:\n  ros__parameters:\n    extractor: vggface\n", ["detector.extractor"]),
 ])
 def test_bad_files_are_refused_in_one_sentence(tmp_path, text, words):

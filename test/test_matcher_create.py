@@ -58,12 +58,12 @@ def test_every_setting_arrives(files, monkeypatch):
         given.update(settings)
 
     monkeypatch.setattr(Matcher, "__init__", spy)
-    create_matcher(options(files, policy="k_same", mix=3, preserve=["none"], margin=0.25, k=4,
+    create_matcher(options(files, policy="k_same", mix=3, preserve=["none"], min_distance=0.25, k=4,
                            memory_seconds=7.0, enrolled=str(files / "enrolled.npz")), warn=print)
     ids, embeddings = given.pop("enrolled")
     assert ids == [f"id{i:03d}" for i in range(9)] and embeddings.shape == (9, 16)
     assert given == {"policy": "k_same", "mix": 3, "preserve": [], "key": "secret",
-                     "memory_seconds": 7.0, "margin": 0.25, "k": 4, "warn": print}
+                     "memory_seconds": 7.0, "min_distance": 0.25, "k": 4, "warn": print}
 
 
 def test_no_margin_is_the_median_of_the_gallery(files):
@@ -71,8 +71,8 @@ def test_no_margin_is_the_median_of_the_gallery(files):
     distances = gallery.distances(gallery.embeddings)
     same = (gallery.sex[:, None] == gallery.sex) & ~np.eye(len(gallery), dtype=bool)
     matcher = create_matcher(options(files, policy="margin"))
-    assert matcher.margin == pytest.approx(np.median(distances[same]))
-    assert create_matcher(options(files, policy="margin", margin=0.1)).margin == 0.1
+    assert matcher.min_distance == pytest.approx(np.median(distances[same]))
+    assert create_matcher(options(files, policy="margin", min_distance=0.1)).min_distance == 0.1
 
 
 def test_enrolled_people_are_asked_for(files):

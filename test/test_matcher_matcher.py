@@ -185,11 +185,11 @@ def test_nothing_preserved(gallery):
 
 def test_the_margin_of_the_gallery(gallery):
     matcher = Matcher(gallery, policy="margin", mix=5, preserve=["sex"])
-    assert 0 < matcher.margin < 1
+    assert 0 < matcher.min_distance < 1
     face = faces("M", 1, 5)
     matcher.match([1], face, now=0.0)
     rows = [gallery.ids.tolist().index(name) for name in matcher.mixture_of(1).ids]
-    assert gallery.distances(face)[0, rows].min() > matcher.margin
+    assert gallery.distances(face)[0, rows].min() > matcher.min_distance
 
 
 @pytest.mark.parametrize(("changes", "words"), [
@@ -200,7 +200,7 @@ def test_the_margin_of_the_gallery(gallery):
     ({"preserve": ["sex", "none"]}, "preserve names 'none'"),
     ({"memory_seconds": -1.0}, "memory_seconds is -1.0"),
     ({"memory_seconds": float("nan")}, "memory_seconds is nan"),
-    ({"margin": 3.0}, "margin is 3.0"),
+    ({"min_distance": 3.0}, "min_distance is 3.0"),
     ({"policy": "k_same"}, "needs k and the enrolled"),
 ])
 def test_bad_settings(gallery, changes, words):

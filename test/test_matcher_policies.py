@@ -24,12 +24,12 @@ def gallery():
     return make_gallery()
 
 
-def draw(gallery, name, *, mix=5, sex="M", words=("w", 1), face=None, margin=0.0, taken=(),
+def draw(gallery, name, *, mix=5, sex="M", words=("w", 1), face=None, min_distance=0.0, taken=(),
          pool=None):
     pool = pool or Pool(gallery, mix=mix)
     face = faces(sex, 1, 99) if face is None else face
     return choose(POLICIES[name], pool, group=sex, distances=gallery.distances(face)[0],
-                  rng=generator_for(*words), margin=margin, taken=taken)
+                  rng=generator_for(*words), min_distance=min_distance, taken=taken)
 
 
 def rows_of(gallery, mixture):
@@ -142,11 +142,11 @@ def test_margin_is_kept_and_never_empty(gallery):
     distances = gallery.distances(face)[0]
     among = np.sort(distances[:40])
     margin = float(among[10])
-    mixture = draw(gallery, "margin", face=face, margin=margin)
+    mixture = draw(gallery, "margin", face=face, min_distance=margin)
     chosen = distances[rows_of(gallery, mixture)]
     np.testing.assert_allclose(chosen, among[11:16], atol=1e-6)
     # With a margin beyond everybody it takes the farthest there are.
-    far = distances[rows_of(gallery, draw(gallery, "margin", face=face, margin=2.0))]
+    far = distances[rows_of(gallery, draw(gallery, "margin", face=face, min_distance=2.0))]
     np.testing.assert_allclose(far, among[-5:], atol=1e-6)
     # Without one it is `nearest`.
     assert draw(gallery, "margin", face=face).ids == draw(gallery, "nearest", face=face).ids

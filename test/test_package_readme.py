@@ -6,17 +6,20 @@ Run as a program it writes the table of parameters into README.md.
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from deid_ros.config import defaults
-from deid_ros.parameters import PARAMETERS
+from deid_ros.parameters import COMMON, PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 BEGIN = "<!-- parameters: written by `.venv/bin/python test/test_package_readme.py` -->\n"
 END = "<!-- end of parameters -->\n"
+COMMON_BEGIN = "<!-- common: written by `.venv/bin/python test/test_package_readme.py` -->\n"
+COMMON_END = "<!-- end of common -->\n"
 
 
 def table() -> str:
@@ -44,6 +47,24 @@ def table() -> str:
                          f"{'yes' if entry.live else ''} | "
                          f"{entry.description} |".replace("|  |", "| |").replace("|  |", "| |"))
     return "\n".join(lines) + "\n"
+
+
+def common() -> str:
+    """The options and launch arguments, in lines of fair length."""
+    words = [f"`{name}`" for _, name in COMMON]
+    return textwrap.fill(", ".join(words), 104) + ".\n"
+
+
+def test_common_parameters_of_readme_are_those_of_the_code():
+    written = README.read_text(encoding="utf-8").split(COMMON_BEGIN)[1].split(COMMON_END)[0]
+    assert written == common(), "run: .venv/bin/python test/test_package_readme.py"
+
+
+def test_readme_says_which_models_may_not_be_used_commercially():
+    """dlib's 68 points, by ``deid evaluate`` alone."""
+    text = " ".join(README.read_text(encoding="utf-8").split())
+    assert "`deid evaluate` compares landmarks with dlib's 68-point model" in text
+    assert "--landmarks mesh" in text
 
 
 def test_parameters_of_readme_are_those_of_the_code():
@@ -80,5 +101,8 @@ def test_make_targets_named_in_readme_exist():
 
 
 if __name__ == "__main__":
-    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-    README.write_text(before + BEGIN + table() + END + rest.split(END)[1], encoding="utf-8")
+    content = README.read_text(encoding="utf-8")
+    for begin, end, text in ((BEGIN, END, table()), (COMMON_BEGIN, COMMON_END, common())):
+        before, rest = content.split(begin)
+        content = before + begin + text + end + rest.split(end)[1]
+    README.write_text(content, encoding="utf-8")

@@ -14,16 +14,22 @@ from rcl_interfaces.srv import SetParametersAtomically  # noqa: E402
 from rclpy.parameter import Parameter  # noqa: E402
 from ros_fakes import FakeMatcher, canary, fake_cores, leaks, scene  # noqa: E402
 from ros_support import (  # noqa: E402
+    Probe,
     context_fixture,  # noqa: F401
+    header,
     running,
     wait,
 )
+from sensor_msgs.msg import Image  # noqa: E402
 from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
+from deid_ros.config import load  # noqa: E402
 from deid_ros.errors import ConfigError  # noqa: E402
 from deid_ros.parameters import PARAMETERS  # noqa: E402
-from deid_ros.ros.graph import NODES  # noqa: E402
-from deid_ros.ros.pause import RUN_VARIABLE, PauseMark  # noqa: E402
+from deid_ros.ros.codec import image_of  # noqa: E402
+from deid_ros.ros.graph import NODES, Graph  # noqa: E402
+from deid_ros.ros.pause import PauseMark  # noqa: E402
+from deid_ros.ros.remembered import RUN_VARIABLE  # noqa: E402
 
 pytestmark = pytest.mark.ros
 
@@ -229,3 +235,24 @@ def test_causes_are_logged_every_ten_seconds(context, monkeypatch):
     node._diagnose()
     assert len(said) == 1 and "withheld.deadline: 3, withheld.queue: 2" in said[0]
     node.destroy_node()
+
+
+def test_the_replacer_says_that_it_waits_and_that_it_flows(context, capfd):
+    """The waiting names topics that are alike, and none that carries raw faces in between."""
+    said = ""
+
+    def heard(words: str) -> bool:
+        nonlocal said
+        said += "".join(capfd.readouterr())
+        return words in said
+    probe = Probe(context, topic="/front/image_raw")
+    probe.create_publisher(Image, "/deid/_secret", 1)
+    with Graph(load(), context=context, cores=fake_cores()):
+        assert wait(lambda: heard("waiting for images on /camera/image_raw (nobody publishes; "
+                                  "similar topics: /front/image_raw)"), 10), said
+        camera = probe.create_publisher(Image, "/camera/image_raw", 10)
+        assert wait(lambda: camera.get_subscription_count() == 2)
+        camera.publish(image_of(scene(0, faces=0), header(STEP)))
+        assert wait(lambda: heard("first frame left"), 10), said
+    probe.destroy_node()
+    assert "_secret" not in said

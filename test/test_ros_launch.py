@@ -13,8 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "launch" / "pipeline.launch.py"
 
-ARGUMENTS = ["config", "namespace", "image_topic", "detector", "policy", "mix", "preserve",
-             "margin", "k", "enrolled", "memory_seconds", "replace", "blend", "record",
+ARGUMENTS = ["config", "namespace", "image_topic", "detector", "preset", "threshold", "margin",
+             "cover", "replace", "blend", "deadline_ms", "policy", "mix", "preserve",
+             "min_distance", "k", "enrolled", "memory_seconds", "key", "gallery", "record",
              "network", "use_sim_time", "log_level"]
 
 
@@ -83,7 +84,10 @@ def test_defaults_are_those_of_the_configuration(launch_file):
 
 @pytest.mark.parametrize("given, node, name, value", [
     ({"mix": "1"}, "matcher", "mix", 1),
-    ({"policy": "margin", "margin": "1"}, "matcher", "margin", 1.0),
+    ({"policy": "margin", "min_distance": "1"}, "matcher", "min_distance", 1.0),
+    ({"margin": "1"}, "detector", "margin", 1.0),
+    ({"deadline_ms": "500"}, "replacer", "deadline_ms", 500.0),
+    ({"key": "123"}, "matcher", "key", "123"),
     ({"k": "3"}, "matcher", "k", 3),
     ({"enrolled": "/data/17"}, "matcher", "enrolled", "/data/17"),
     ({}, "matcher", "enrolled", ""),
@@ -144,10 +148,68 @@ def test_a_node_that_refuses_its_parameters_ends_the_launch(launch_file, prefix)
                    "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(FILE), "namespace:=cam", "image_topic:=image_raw",
-         "replace:=glue", "detector:=ssd"], env=environment, text=True, timeout=120,
+         "gallery:=nowhere.npz", "detector:=ssd"], env=environment, text=True, timeout=120,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert "'glue'" in done.stdout and "refused to start" in done.stdout
-    assert done.stdout.count("replacer: ") <= 2 and "Traceback" not in done.stdout
+    assert "nowhere.npz" in done.stdout and "refused to start" in done.stdout
+    assert done.stdout.count("matcher: ") <= 2 and "Traceback" not in done.stdout
+    assert done.returncode == 1, done.stdout
+
+
+def nodes_of(launch: int) -> set[int]:
+    """Process ids of the nodes that a launch has started."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            mine = f"DEID_SUPERVISOR={launch}\0".encode() in (folder / "environ").read_bytes()
+            alive = b"deid_ros.ros.start" in (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if mine and alive:
+            found.add(int(folder.name))
+    return found
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("number", [9, 1, 15])
+def test_nodes_end_when_their_launch_dies(launch_file, prefix, number):
+    pytest.importorskip("rclpy")
+    from ros_support import DOMAIN, wait
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN), "AMENT_PREFIX_PATH": str(prefix),
+                   "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(FILE), "namespace:=cam", "replace:=solid",
+         "detector:=ssd"], env=environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT)
+
+    try:
+        assert wait(lambda: len(nodes_of(process.pid)) == 4, 30)
+        process.send_signal(number)
+        assert wait(lambda: not nodes_of(process.pid), 20)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("seconds", [0.1, 0.5, 1.2, 3.0])
+def test_ctrl_c_is_no_traceback_in_any_phase(launch_file, prefix, seconds):
+    """Launch and nodes all get the signal, as in a terminal, so long after they were started."""
+    pytest.importorskip("rclpy")
+    import time
+
+    from ros_support import DOMAIN, wait
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN), "AMENT_PREFIX_PATH": str(prefix),
+                   "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(FILE), "namespace:=cam", "replace:=solid",
+         "detector:=ssd"], env=environment, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, start_new_session=True)
+    assert wait(lambda: len(nodes_of(process.pid)) == 4, 30)
+    time.sleep(seconds)
+    os.killpg(process.pid, 2)
+    said, _ = process.communicate(timeout=30)
+    for word in ("Traceback", "KeyboardInterrupt", "InvalidHandle", "failed to terminate"):
+        assert word not in said, said
 
 
 @pytest.mark.ros

@@ -15,6 +15,7 @@ from synthetic_gallery import DIMENSIONS, faces, make_gallery  # noqa: E402
 from deid_ros.errors import ConfigError, GalleryError  # noqa: E402
 from deid_ros.faces import empty_faces  # noqa: E402
 from deid_ros.matcher import POLICIES  # noqa: E402
+from deid_ros.parameters import POLICIES_IN_A_LINE  # noqa: E402
 from deid_ros.ros.matcher_node import MatcherNode  # noqa: E402
 
 
@@ -49,12 +50,12 @@ def made(tmp_path, context, monkeypatch):
 @pytest.mark.ros
 @pytest.mark.parametrize("policy", POLICIES)
 def test_every_policy_is_said_at_start_and_matches(made, capfd, policy):
-    node = made(policy=policy, k=3, margin=0.1, memory_seconds=5.0)
+    node = made(policy=policy, k=3, min_distance=0.1, memory_seconds=5.0)
     said = "".join(capfd.readouterr())
-    assert f"policy '{policy}': {POLICIES[policy].description}" in said
+    assert f"policy {policy} {POLICIES_IN_A_LINE[policy]}" in said
     matches = node._call(np.array([1, 2]), faces("M", 2, 5), empty_faces(0))
     assert set(matches["policy"]) == {list(POLICIES).index(policy)}
-    assert node._matcher.margin == 0.1
+    assert node._matcher.min_distance == 0.1
 
 
 @pytest.mark.ros

@@ -36,7 +36,7 @@ from deid_ros.ros.camera import CameraInfos, info_topic  # noqa: E402
 from deid_ros.ros.graph import NODES  # noqa: E402
 from deid_ros.ros.health import Health, Histogram  # noqa: E402
 from deid_ros.ros.markers import outlines  # noqa: E402
-from deid_ros.ros.runtime import Runner  # noqa: E402
+from deid_ros.ros.runtime import Runner, ros_context  # noqa: E402
 from deid_ros.ros.sources import open_source, pan_and_zoom  # noqa: E402
 from deid_ros.ros.summary import Summary  # noqa: E402
 from deid_ros.ros.video_source_node import VideoSourceNode  # noqa: E402
@@ -73,6 +73,40 @@ def test_nodes_declare_what_the_configuration_holds(context, tmp_path, name):
         assert bool(ranges) == (entry.minimum is not None)
     node.close()
     node.destroy_node()
+
+
+@pytest.mark.ros
+def test_a_node_is_not_destroyed_in_the_middle_of_its_callback(context, capfd):
+    """Also where it runs in the thread of another."""
+    cores = fake_cores()
+    generate = cores["generator"]["generator"].generate
+    begun = []
+
+    def slow(faces):
+        begun.append(1)
+        time.sleep(0.6)
+        return generate(faces)
+    cores["generator"]["generator"].generate = slow
+    with running(context, cores) as (graph, probe):
+        node = graph.node("generator")
+        probe.send(scene(0), 10**8)
+        assert wait(lambda: begun)
+    assert node.health.total("failed.") == 0
+    assert "InvalidHandle" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.ros
+def test_a_whole_number_serves_as_a_number_in_a_file_too(context, tmp_path):
+    """As ``deid run`` and ``deid pipeline`` take it."""
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**/replacer:\n  ros__parameters: {deadline_ms: 500}\n")
+    with ros_context(["--ros-args", "--params-file", str(file)], network="host",
+                     domain_id=DOMAIN) as own:
+        node = NODES["replacer"](context=own, **fake_cores()["replacer"])
+        assert node.options["deadline_ms"] == 500.0
+        assert node.get_parameter("deadline_ms").value == 500.0
+        node.destroy_node()
+    assert load(file)["replacer"]["deadline_ms"] == 500.0
 
 
 @pytest.mark.ros

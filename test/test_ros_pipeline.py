@@ -115,6 +115,12 @@ def test_the_command_records_and_sums_up(tmp_path):
     (["--params", "nothing:=1"], "nothing"),
     (["--params", "threshold:=7"], "threshold"),
     (["--config", "nowhere.yaml"], "nowhere.yaml"),
+    (["--mix", "abc"], "matcher.mix is 'abc' but must be a whole number from 1 to 1000"),
+    (["--preset", "fst"], "did you mean 'fast'"),
+    (["--params", "presett:=fast"], "did you mean 'preset'"),
+    (["--params", "matcher.margin:=0.3"], "min_distance"),
+    (["--namespace", "a-b"], "a namespace such as"),
+    (["--image-topic", "/a//b"], "a topic such as"),
 ])
 def test_what_is_wrong_is_said_in_one_sentence(tmp_path, words, says):
     done = subprocess.run([sys.executable, "-m", "deid_ros", "pipeline", "--replace", "solid",
@@ -185,3 +191,69 @@ def test_processes_come_back_after_a_kill(context, tmp_path):
     assert summary["restarts"] == {"detector": 1}
     assert summary["frames_out"] >= len(came) - 1 and summary["withheld"]
     assert not children_of(process.pid)
+
+
+def clip(path: Path, *, frames: int, fps: int) -> Path:
+    """A video without a face."""
+    import cv2
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, (320, 240))
+    for i in range(frames):
+        writer.write(np.full((240, 320, 3), 40 + 3 * i, np.uint8))
+    writer.release()
+    return path
+
+
+@pytest.mark.parametrize("words, rate", [([], 12.0), (["--rate", "20"], 20.0),
+                                         (["--processes"], 12.0)])
+def test_a_video_comes_at_its_own_rate_and_whole(tmp_path, words, rate):
+    """Also its first frames, though the stages load their models, and its last."""
+    clip(tmp_path / "clip.avi", frames=36, fps=12)
+    done = subprocess.run(
+        command("--source", "clip.avi", "--summary", "s.json", "--record", "bag", *words),
+        cwd=tmp_path, env=environment(), text=True, capture_output=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert (summary["frames_in"], summary["frames_out"]) == (36, 36), done.stdout + done.stderr
+    assert f"{rate:g} frames a second" in done.stderr and "ready after" in done.stderr
+    from rosbags.highlevel import AnyReader
+    with AnyReader([tmp_path / "bag"]) as reader:
+        stamps = [stamp_ns(reader.deserialize(data, connection.msgtype).header)
+                  for connection, _, data in reader.messages(
+                      [c for c in reader.connections if c.topic == "/deidentified/image"])]
+    assert len(stamps) == 36
+    assert (stamps[-1] - stamps[0]) / 1e9 == pytest.approx(35 / rate, rel=0.1)
+
+
+def test_a_source_that_cannot_be_read_ends_the_run_with_a_status(tmp_path):
+    done = subprocess.run(command("--source", "nowhere.mp4", "--processes"), cwd=tmp_path,
+                          env=environment(), text=True, capture_output=True, timeout=60)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "nowhere.mp4" in done.stderr
+
+
+def orphans(pid: int) -> list[str]:
+    """Processes that were started by one that has gone."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"DEID_SUPERVISOR={pid}\0".encode() in (folder / "environ").read_bytes():
+                found.append((folder / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize("words", [[], ["--processes"]])
+@pytest.mark.parametrize("seconds", [0.3, 0.8, 1.3, 2.0, 3.5])
+def test_it_ends_cleanly_in_every_phase(tmp_path, words, seconds):
+    """While it imports, loads, runs: no traceback, and nobody is left behind."""
+    process = subprocess.Popen(command("--source", "astronaut", *words), cwd=tmp_path,
+                               env=environment(), text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, start_new_session=True)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)
+    said, errors = process.communicate(timeout=30)
+    assert process.returncode in (0, 130), errors
+    for word in ("Traceback", "InvalidHandle", "KeyboardInterrupt", "Exception ignored"):
+        assert word not in errors, errors
+    assert not orphans(process.pid)

@@ -93,6 +93,11 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
     command = shutil.which(args.deface or "deface")
     if args.deface and command is None:
         raise ConfigError(f"There is no command {args.deface}; check the path.")
+    broken = command and _fault_of(command)
+    if broken and args.deface:
+        raise DeidError(f"{broken}; {_BRING_DEFACE}")
+    if broken:
+        command = None
     usage, children = Usage(), _children()
     best: dict[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -119,7 +124,22 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
             max(spent.others - (_children() - children) / spent.wall, 0.0), 2)
     return {"bench": "media", "size": list(args.size), "faces": args.faces, "frames": args.frames,
             "replace": config["replacer"]["replace"], "preset": config["detector"]["preset"],
-            "deface": command, "ways": ways, "machine": machine}
+            "deface": command, "deface_fault": broken or "", "ways": ways, "machine": machine}
+
+
+def _fault_of(command: str) -> str:
+    """Why deface cannot run here, '' if it can: a module that it needs may be missing."""
+    done = subprocess.run([command, "--help"], capture_output=True, text=True, check=False,
+                          env=_elsewhere())
+    if not done.returncode:
+        return ""
+    last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+    return f"The deface at {command} cannot run ({last[:200]})"
+
+
+def _elsewhere() -> dict[str, str]:
+    """The environment of a program that has nothing to do with ours."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def _clip(path: Path, count: int, args: argparse.Namespace) -> Path:
@@ -148,7 +168,7 @@ def _time(way: str, clip: Path, folder: Path, config: Config,
     done = subprocess.run(words, capture_output=True, text=True, check=False,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(
                               path for path in sys.path if path)} if way != "deface" else
-                          {k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
+                          _elsewhere())
     wall, spent = time.perf_counter() - start, _children() - before
     if done.returncode or not target.is_file():
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -174,7 +194,8 @@ def text(result: dict[str, Any]) -> str:
     for way, found in result["ways"].items():
         lines.append(f"{way:<16}{found['fps']:>10.1f}{found['cpu_ms']:>14.1f}")
     if result["deface"] is None:
-        lines.append(f"deface is not installed here; {_BRING_DEFACE}")
+        why = result.get("deface_fault") or "deface is not installed here"
+        lines.append(f"{why}; {_BRING_DEFACE}")
     else:
         for way in WAYS:
             found = result["ways"][way]

@@ -14,7 +14,7 @@ import importlib.util
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NoReturn
 
@@ -25,7 +25,7 @@ __all__ = ["COMMANDS", "DEBUG_VARIABLE", "main"]
 
 #: The commands in the order of the help; those whose module exists are offered.
 COMMANDS = ("run", "verify", "pipeline", "view", "db", "train", "generate", "evaluate", "bench",
-            "models", "demo")
+            "models", "doctor", "demo")
 
 #: Set to anything, errors show their traceback.
 DEBUG_VARIABLE = "DEID_DEBUG"
@@ -64,6 +64,9 @@ EXAMPLES = {
     "models": """\
   deid models                        which model files there are, and where
 """,
+    "doctor": """\
+  deid doctor                        does this installation work, and what to type if not
+""",
     "demo": """\
   deid demo                          see it work: pictures, a video and a bag in out/demo
 """,
@@ -77,6 +80,12 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         options.setdefault("allow_abbrev", False)
         super().__init__(*args, **options)
+        #: Text below the help that takes time to make.
+        self.more: Callable[[], str] = str
+
+    def format_help(self) -> str:
+        """The help, and what ``more`` says."""
+        return super().format_help() + self.more()
 
     def error(self, message: str) -> NoReturn:
         # "argument COMMAND: invalid choice: 'rum' (choose from 'run', 'pipeline')"
@@ -141,6 +150,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     refused, with one sentence on stderr; 130: interrupted.
     """
     debug = bool(os.environ.get(DEBUG_VARIABLE))
+    if not debug:
+        # TensorFlow calls it an error that a machine has no GPU. What fails raises.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         modules = _modules()
         args = _parse(argv, modules)

@@ -46,7 +46,7 @@ examples:
 
 #: Options of the run that --keys makes: node, parameter.
 RUN_OPTIONS = (("detector", "detector"), ("matcher", "policy"), ("matcher", "mix"),
-               ("matcher", "preserve"), ("matcher", "margin"), ("matcher", "k"),
+               ("matcher", "preserve"), ("matcher", "min_distance"), ("matcher", "k"),
                ("matcher", "enrolled"), ("generator", "generator"), ("replacer", "replace"),
                ("replacer", "blend"))
 
@@ -296,9 +296,13 @@ def _target(name: str | None) -> Path | None:
     if name in (None, "-"):
         return None
     target = Path(name)
-    if target.is_dir() or not target.parent.is_dir():
-        raise EvaluationError(f"{target} cannot be written; give a file in an existing folder, "
-                              "or - for the terminal.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise EvaluationError(f"The folder {target.parent} cannot be made ({error.strerror}); give "
+                              "a file elsewhere.") from None
+    if target.is_dir():
+        raise EvaluationError(f"{target} is a folder; give a file in it, or - for the terminal.")
     return target
 
 

@@ -6,7 +6,8 @@ import argparse
 import csv
 import re
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ _SETTINGS = {"single": ("id", "expression", "orientation"),
              "walk": ("count", "mix", "sex", "seed", "expression", "orientation", "fps",
                       "seconds", "images")}
 _COMMON = ("size", "background")
+_SAY_S = 5.0    # between two lines of progress where there is no terminal
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _VIDEOS = (".mp4", ".mkv", ".webm")
@@ -130,8 +132,6 @@ def _add(parser: argparse.ArgumentParser, name: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw what is asked for."""
-    from tqdm import tqdm
-
     from deid_ros.generator.play import Studio
 
     settings = _settings(args)
@@ -139,8 +139,7 @@ def run(args: argparse.Namespace) -> int:
     stage = Stage(args, settings)
     studio = Studio(stage.network, size=size, background=_colour(settings["background"]))
     looks, recipes = stage.looks(args.mode)
-    pictures = (studio.draw(look) for look in tqdm(looks, unit="picture", desc=args.mode,
-                                                   file=sys.stderr, disable=None))
+    pictures = (studio.draw(look) for look in _shown(looks, args.mode))
     count = _write(args.output, pictures, len(looks), overwrite=args.overwrite,
                    fps=float(settings["fps"]))
     if recipes and not args.output.suffix:
@@ -149,6 +148,21 @@ def run(args: argparse.Namespace) -> int:
                 (_name(i), recipe) for i, recipe in enumerate(recipes))])
     print(f"{args.output}: {count} picture{'s' * (count != 1)} of {size} px")
     return 0
+
+
+def _shown(looks: Sequence[Any], mode: str) -> Iterator[Any]:
+    """The looks, with a bar on a terminal and else with a line every few seconds."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(looks, unit="picture", desc=mode, file=sys.stderr)
+        return
+    said = time.monotonic()
+    for done, look in enumerate(looks):
+        if time.monotonic() - said >= _SAY_S:
+            said = time.monotonic()
+            print(f"deid generate: {done} of {len(looks)} pictures", file=sys.stderr, flush=True)
+        yield look
 
 
 # -- settings ------------------------------------------------------------------

@@ -10,10 +10,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from deid_ros.config import Config, defaults, file_of, load
+from deid_ros.config import Config, defaults, file_of, load, typed
 from deid_ros.parameters import PARAMETERS, help_of
 
-__all__ = ["add_config", "add_parameter", "config_of", "overrides_of"]
+__all__ = ["add_config", "add_parameter", "config_of", "overrides_of", "policies"]
 
 #: Parameters that name files.
 _FILES = ("gallery", "generator", "extractor_weights", "enrolled")
@@ -47,8 +47,7 @@ def add_parameter(parser: argparse.ArgumentParser, node: str, name: str,
         options["action"] = argparse.BooleanOptionalAction
     else:
         metavar = "LIST" if entry.kind is list else name.rsplit("_", 1)[-1].upper()
-        options |= {"type": entry.kind if entry.kind in (int, float) else str,
-                    "metavar": metavar}
+        options |= {"type": str, "metavar": metavar}
     parser.add_argument(flag or "--" + name.replace("_", "-"), **options)
 
 
@@ -61,6 +60,16 @@ def _file(value: str) -> str:
     if not value or (not path.exists() and file_of(path).exists()):
         return value
     return str(path.absolute())
+
+
+def policies() -> str:
+    """What every policy does and is worth, for the end of a help."""
+    import textwrap
+
+    from deid_ros.matcher import POLICIES
+    return "\npolicies:\n" + "".join(
+        textwrap.fill(f"{name}: {policy.description}", 88, initial_indent="  ",
+                      subsequent_indent="    ") + "\n" for name, policy in POLICIES.items())
 
 
 def overrides_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
@@ -76,6 +85,8 @@ def overrides_of(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
             continue
         if name in _FILES:
             value = _file(value)
+        elif isinstance(value, str):
+            value = typed(PARAMETERS[node][name], value)
         for other in ([n for n in PARAMETERS if name in PARAMETERS[n]] if name in _SHARED
                       else [node]):
             overrides.setdefault(other, {})[name] = value

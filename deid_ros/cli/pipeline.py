@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from pathlib import Path
 from typing import Any
 
-from deid_ros.cli.options import add_config, add_parameter, overrides_of
-from deid_ros.config import load
+from deid_ros.cli.options import add_config, add_parameter, overrides_of, policies
+from deid_ros.config import checked, from_text, load
 from deid_ros.errors import ConfigError
-from deid_ros.parameters import BUILTIN, PARAMETERS
+from deid_ros.parameters import BUILTIN, COMMON, LAUNCH, PARAMETERS
 
 __all__ = ["register", "run"]
 
@@ -29,14 +30,11 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "pipeline", help="the live ROS 2 pipeline", description=_DESCRIPTION)
     parser.set_defaults(command="pipeline")
+    parser.more = policies
     add_config(parser)
     stages = parser.add_argument_group("stages")
-    add_parameter(stages, "detector", "image_topic")
-    for node, name in (("detector", "detector"), ("replacer", "replace"), ("replacer", "blend")):
+    for node, name in COMMON:
         add_parameter(stages, node, name)
-    for name in ("policy", "mix", "preserve", "margin", "k", "enrolled", "memory_seconds", "key",
-                 "gallery"):
-        add_parameter(stages, "matcher", name)
     stages.add_argument("--params", nargs="+", default=[], metavar="NAME:=VALUE",
                         help="any parameter, as node.name:=value, or name:=value for every node "
                              "that has it")
@@ -70,7 +68,6 @@ def parameters_of(words: list[str]) -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: not of that form, or no node has such a parameter.
     """
-    import yaml
     overrides: dict[str, dict[str, Any]] = {}
     for word in words:
         name, mark, text = word.partition(":=")
@@ -80,20 +77,20 @@ def parameters_of(words: list[str]) -> dict[str, dict[str, Any]]:
         nodes = ([node] if dot and node in PARAMETERS else
                  [n for n, entries in PARAMETERS.items() if name in entries or node in BUILTIN])
         if not nodes:
-            raise ConfigError(f"No node has a parameter {name!r} (in {word!r}); the table of "
+            every = [n for entries in PARAMETERS.values() for n in entries]
+            close = difflib.get_close_matches(name, every, n=1)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            raise ConfigError(f"No node has a parameter {name!r} (in {word!r}); {hint}the table of "
                               "parameters is in README.md.")
         name = rest if dot and node in PARAMETERS else name
         for node in nodes:
-            entry = PARAMETERS[node].get(name)
-            # A text stays a text: key:=123 is no number.
-            value = (text if entry is not None and entry.kind is str else
-                     yaml.safe_load(text))
-            overrides.setdefault(node, {})[name] = value
+            overrides.setdefault(node, {})[name] = from_text(node, name, text)
     return overrides
 
 
 def run(args: argparse.Namespace) -> int:
     """Run it; 0, also when it was stopped by Ctrl-C."""
+    checked("--namespace", LAUNCH["namespace"], args.namespace)
     overrides = overrides_of(args)
     if args.record:
         overrides.setdefault("recorder", {})["output"] = str(Path(args.record).absolute())
@@ -102,12 +99,13 @@ def run(args: argparse.Namespace) -> int:
     config = load(args.config, overrides, namespace=args.namespace)
 
     from deid_ros.ros.environment import prepare
+    from deid_ros.ros.runtime import since_start
     from deid_ros.ros.session import Run, run_composed, run_processes
     where = prepare(args.network)
 
     def ready() -> None:
-        print(f"deid: {config['replacer']['image_topic']} -> deidentified/image; {where}; "
-              "Ctrl-C ends", file=sys.stderr)
+        print(f"deid: ready after {since_start():.1f} s; {config['replacer']['image_topic']} -> "
+              f"deidentified/image; {where}; Ctrl-C ends", file=sys.stderr)
     remaps = [part for remap in args.remap for part in ("-r", remap)]
     what = Run(config=config, namespace=args.namespace,
                source=bool(config["video_source"]["source"]),

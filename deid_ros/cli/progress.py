@@ -30,6 +30,11 @@ class Bars:
         self._ended: dict[int, Outcome | None] = {}
         self.failures = 0
 
+    @property
+    def kept(self) -> int:
+        """Faces that were left as they are by consent."""
+        return sum(outcome.kept for outcome in self._ended.values() if outcome is not None)
+
     def __enter__(self) -> Bars:
         self._all = self._tqdm(total=len(self._jobs), unit="input", desc="all", disable=None,
                                position=0)
@@ -77,13 +82,12 @@ class Bars:
         covered: Counter[str] = sum((outcome.covered for outcome in done.values()), Counter())
         frames = sum(outcome.frames for outcome in done.values())
         withheld = sum(outcome.withheld for outcome in done.values())
-        kept = sum(outcome.kept for outcome in done.values())
         by = ", ".join(f"{count} {name}" for name, count in covered.most_common())
         parts = [f"{len(done)} of {len(self._jobs) + len(planned.refused)} inputs to {out}",
                  f"{frames} frames in {seconds:.1f} s",
                  f"{covered.total()} faces covered" + (f" ({by})" if by else "")]
-        if kept:
-            parts.append(f"{kept} faces kept by consent")
+        if self.kept:
+            parts.append(f"{self.kept} faces kept by consent")
         if withheld:
             parts.append(f"{withheld} frames withheld")
         if planned.done:

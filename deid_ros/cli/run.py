@@ -11,9 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deid_ros.cli.options import add_config, add_parameter, config_of
+from deid_ros.cli.options import add_config, add_parameter, config_of, policies
 from deid_ros.config import Config
 from deid_ros.errors import ConfigError
+from deid_ros.parameters import POLICIES_IN_A_LINE
 
 if TYPE_CHECKING:
     from deid_ros.media import Job, Plan, Writing
@@ -58,19 +59,21 @@ def register(subparsers: argparse._SubParsersAction) -> None:
         "run", help="make pictures, videos, rosbags and folders of them anonymous",
         description="Replace the faces in pictures, videos, rosbags and folders of them.",
         epilog=_EPILOG)
+    parser.more = policies
     parser.add_argument("inputs", nargs="*", default=["in"], metavar="INPUT",
                         help="picture, video, rosbag or folder [in]")
     parser.add_argument("-o", "--out", default="out", metavar="OUT",
                         help="folder for the outputs, or a file name for a single file [out]")
     for node, name in (("detector", "detector"), ("detector", "preset"), ("detector", "threshold"),
-                       ("replacer", "replace"), ("replacer", "blend")):
+                       ("detector", "margin"), ("detector", "cover"), ("replacer", "replace"),
+                       ("replacer", "blend")):
         add_parameter(parser, node, name)
     _add_batch(parser.add_argument_group("archives"))
     _add_topics(parser.add_argument_group("topics of rosbags"))
     _add_formats(parser.add_argument_group("pictures and videos"))
     who = parser.add_argument_group("who the surrogates are")
-    for name in ("policy", "mix", "preserve", "margin", "k", "enrolled", "memory_seconds", "key",
-                 "gallery"):
+    for name in ("policy", "mix", "preserve", "min_distance", "k", "enrolled", "memory_seconds",
+                 "key", "gallery"):
         add_parameter(who, "matcher", name)
     who.add_argument("--keep-face", metavar="FOLDER", type=Path,
                      help="pictures of people who consented (name.jpg, or several in a folder "
@@ -253,6 +256,10 @@ def _process(args: argparse.Namespace, planned: Plan, writing: Writing, recipe: 
                  lock=state.lock)
     state.through()
     bars.summary(args.out, planned, time.monotonic() - start)
+    if args.keep_face and not bars.kept:
+        print(f"deid run: --keep-face kept nobody: no face was found to be one of those in "
+              f"{args.keep_face} beyond doubt, all were covered; larger and clearer pictures, or "
+              "several of each person in a folder name/, help", file=sys.stderr)
     return 1 if bars.failures or planned.refused else 0
 
 
@@ -271,9 +278,31 @@ def _preview(args: argparse.Namespace, config: Config, planned: Plan, writing: W
     for sentence in problems:
         print(f"deid run: {sentence}", file=sys.stderr)
     rate = count / max(time.monotonic() - start, 1e-3)
-    print(f"{path}: {count} frames, each for itself, {rate:.1f} a second; in videos and bags, "
-          "where frames follow each other, it is quicker")
+    print(f"{path}: {count} frames, each for itself, {rate:.1f} a second")
+    print(_duration(planned.jobs, writing, rate=rate, workers=args.workers))
     return 1 if problems else 0
+
+
+def _duration(jobs: Sequence[Job], writing: Writing, *, rate: float, workers: int) -> str:
+    """How long everything would take, in a sentence."""
+    from deid_ros.errors import DeidError
+    from deid_ros.media.preview import frames_in
+
+    frames, unknown = 0, 0
+    for job in jobs:
+        try:
+            count = frames_in(job, writing)
+        except DeidError:
+            count = 0
+        frames, unknown = frames + count, unknown + (not count)
+    seconds = frames / rate
+    hours, minutes = divmod(round(seconds / 60), 60)
+    long = (f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else
+            f"{max(round(seconds), 1)} s")
+    words = (f"everything, {frames} frames in {len(jobs)} inputs, takes at most about {long} one "
+             "by one; frames that follow each other are quicker")
+    words += f"; --workers {workers} shares that" if workers > 1 else ""
+    return words + (f"; {unknown} inputs do not say how long they are" if unknown else "")
 
 
 def _check_certificate(path: Path | None, config: Config) -> None:
@@ -292,8 +321,9 @@ def _check_certificate(path: Path | None, config: Config) -> None:
 
 def _introduce(matcher: Any, certificate: Path | None) -> None:
     """Say what the policy is worth; with k_same, what is guaranteed."""
-    print(f"deid run: {matcher.introduction}", file=sys.stderr)
-    if matcher.policy.name != "k_same":
+    name = matcher.policy.name
+    print(f"deid run: policy {name} {POLICIES_IN_A_LINE[name]}; more in --help", file=sys.stderr)
+    if name != "k_same":
         return
     words = matcher.certificate()
     print(f"certificate: {words['statement']}")

@@ -18,7 +18,12 @@ from deid_ros.cli import calibrate
 from deid_ros.errors import TrainingError
 from deid_ros.training.options import OPTIONS, defaults, load_options
 
-__all__ = ["register", "run"]
+__all__ = ["register", "run", "wake_tensorflow"]
+
+# Lines of TensorFlow that are no fault of anything: a machine without a GPU, faster instructions.
+_TENSORFLOW = (rb"WARNING: All log messages before absl|[IW]\d{4} |To enable the following "
+               rb"instructions|E\d{4} .*(cuda|CUDA)|\d{4}-\d\d-\d\d .*: [IW] |"
+               rb"\d{4}-\d\d-\d\d .*: E .*(cuda|CUDA)")
 
 GENERATOR = """\
 Train the generator on folders of portraits, one person each: textures and shapes
@@ -108,7 +113,6 @@ def _add_arguments(parser: argparse.ArgumentParser, training: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; 130 when interrupted, with the state saved."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if args.training in calibrate.KINDS:
         return calibrate.run(args)
     if args.output.suffix != ".keras":
@@ -178,6 +182,7 @@ def _generator(args: argparse.Namespace, options: dict[str, Any]) -> int:
         portraits = load_portraits(people)
         _whole(kept, portraits.save)
 
+    wake_tensorflow()
     from deid_ros.training.generator import GeneratorTraining, TrainingOptions
 
     print(f"{len(portraits)} portraits of {len(people)}")
@@ -211,6 +216,7 @@ def _extractor(args: argparse.Namespace, options: dict[str, Any]) -> int:
             warn=lambda line: tqdm.write(f"warning: {line}", file=sys.stderr))
         _whole(kept, people.save)
 
+    wake_tensorflow()
     from deid_ros.training.extractor import ExtractorOptions, ExtractorTraining
 
     print(f"{len(people.names)} identities, {len(people.labels)} chips of {len(files)} images")
@@ -225,6 +231,16 @@ def _extractor(args: argparse.Namespace, options: dict[str, Any]) -> int:
     _whole(args.output, network.save)
     export_generator(network, exported)
     return _report(args, training.step, args.output, exported)
+
+
+def wake_tensorflow() -> None:
+    """Import TensorFlow without its words about a machine that has no GPU."""
+    from deid_ros.inference import without_lines
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with without_lines(_TENSORFLOW):
+        import tensorflow as tf
+        tf.config.list_physical_devices()
 
 
 def _run(training: Any, args: argparse.Namespace, steps: int) -> bool:

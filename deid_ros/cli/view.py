@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from deid_ros.cli.options import add_config, add_parameter, overrides_of
-from deid_ros.config import load
+from deid_ros.config import checked, load
 from deid_ros.errors import ConfigError
+from deid_ros.parameters import LAUNCH
 
 __all__ = ["PORT", "register", "run"]
 
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     """Show it until it is ended; 0."""
     if args.seconds < 0:
         raise ConfigError(f"--seconds is {args.seconds:g} but must not be negative.")
+    checked("--namespace", LAUNCH["namespace"], args.namespace)
     config = load(args.config, overrides_of(args), namespace=args.namespace)
 
     from deid_ros.viewer import Style, no_window_because

@@ -45,5 +45,6 @@ def create_matcher(options: Mapping[str, Any], *,
         enrolled = people.ids.tolist(), people.embeddings
     return Matcher(gallery, policy=options["policy"], mix=options["mix"],
                    preserve=as_list(options["preserve"]), key=options["key"],
-                   memory_seconds=options["memory_seconds"], margin=options["margin"] or None,
-                   k=options["k"], enrolled=enrolled, warn=warn)
+                   memory_seconds=options["memory_seconds"],
+                   min_distance=options["min_distance"] or None, k=options["k"],
+                   enrolled=enrolled, warn=warn)

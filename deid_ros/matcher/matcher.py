@@ -55,7 +55,7 @@ class Matcher:
             fresh one that nobody learns.
         memory_seconds: how long a person who left keeps the surrogate; 0 to
             forget at once.
-        margin: policy ``margin``: least cosine distance of a contributor; None:
+        min_distance: policy ``margin``: least cosine distance of a contributor; None:
             the median distance between two of the gallery of the same sex.
         k: policy ``k_same``: how many people share a surrogate at least.
         enrolled: policy ``k_same``: ids and embeddings (E, D) of the closed set.
@@ -68,7 +68,7 @@ class Matcher:
 
     def __init__(self, gallery: Gallery, *, policy: str, mix: int,
                  preserve: Sequence[str] = PRESERVABLE, key: str = "",
-                 memory_seconds: float = 60.0, margin: float | None = None,
+                 memory_seconds: float = 60.0, min_distance: float | None = None,
                  k: int | None = None,
                  enrolled: tuple[Sequence[str], np.ndarray] | None = None,
                  warn: Callable[[str], None] = silent) -> None:
@@ -78,11 +78,13 @@ class Matcher:
         self.preserve = _preserved(preserve)
         if not memory_seconds >= 0:
             raise ConfigError(f"memory_seconds is {memory_seconds}; give 0 or more.")
-        if margin is not None and not 0 <= margin <= 2:
-            raise ConfigError(f"margin is {margin}; give a cosine distance from 0 to 2.")
+        if min_distance is not None and not 0 <= min_distance <= 2:
+            raise ConfigError(f"min_distance is {min_distance}; give a cosine distance from 0 "
+                              "to 2.")
         self._pool = Pool(gallery, mix=mix, keep=self.preserve)
         self._key = key or secrets.token_hex(32)
-        self.margin = _median_distance(gallery) if margin is None else margin
+        self.min_distance = (_median_distance(gallery) if min_distance is None
+                             else min_distance)
         # Two thirds of what separates a person of the gallery from the one most alike: with
         # dlib's extractor, one pair of strangers of a sex in 40,000 is as close, and every
         # second pair of chips of somebody who turns from one side to the other.
@@ -172,7 +174,7 @@ class Matcher:
         group = self._pool.group_of(embedding, rng=rng if self.policy.random else None,
                                     distances=distances)
         return choose(self.policy, self._pool, group=group, distances=distances, rng=rng,
-                      margin=self.margin, taken=self._memory.codes(stream))
+                      min_distance=self.min_distance, taken=self._memory.codes(stream))
 
     def mixture_of(self, track: int, *, stream: str = "") -> Mixture | None:
         """The surrogate identity of a track (who contributes), while remembered."""

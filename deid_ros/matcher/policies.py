@@ -102,12 +102,12 @@ def _nearest(pool: Pool, group: str, distances: np.ndarray, **_: object) -> Iter
     yield from _in_order(pool, rows[np.argsort(distances[rows], kind="stable")])
 
 
-def _margin(pool: Pool, group: str, distances: np.ndarray, *, margin: float,
+def _margin(pool: Pool, group: str, distances: np.ndarray, *, min_distance: float,
             **_: object) -> Iterator[Draw]:
     rows = pool.groups[group]
     rows = rows[np.argsort(distances[rows], kind="stable")]
     # Where too few are far enough, the farthest there are.
-    start = min(int(np.searchsorted(distances[rows], margin, side="right")),
+    start = min(int(np.searchsorted(distances[rows], min_distance, side="right")),
                 len(rows) - pool.mix)
     yield from _in_order(pool, rows[start:])
 
@@ -133,9 +133,9 @@ POLICIES: dict[str, Policy] = {policy.name: policy for policy in (
     Policy(
         "margin",
         "Blends the identities that look most like the person among those farther away than "
-        "'margin', which keeps something of age and complexion. It is deterministic in the face: "
-        "in an experiment with 74 people, comparing surrogates with the originals named 2, but an "
-        "attacker who ran the same tool on a second photograph of each person named 18.",
+        "'min_distance', which keeps something of age and complexion. It is deterministic in the "
+        "face: in an experiment with 74 people, comparing surrogates with the originals named 2, "
+        "but an attacker who ran the same tool on a second photograph of each person named 18.",
         draws=_margin),
     Policy(
         "k_same",
@@ -163,7 +163,7 @@ def policy_index(name: str) -> int:
 
 
 def choose(policy: Policy, pool: Pool, *, group: str, distances: np.ndarray,
-           rng: np.random.Generator, margin: float = 0.0,
+           rng: np.random.Generator, min_distance: float = 0.0,
            taken: Sequence[np.ndarray] = ()) -> Mixture:
     """The surrogate identity for one face: the policy's first draw that is free.
 
@@ -173,7 +173,7 @@ def choose(policy: Policy, pool: Pool, *, group: str, distances: np.ndarray,
         group: the group to choose from.
         distances: (n,) cosine distance of the face to every gallery identity.
         rng: what random policies draw from.
-        margin: least cosine distance for the policy ``margin``.
+        min_distance: least cosine distance for the policy ``margin``.
         taken: codes that are in use and must not be given again.
 
     Raises:
@@ -182,7 +182,7 @@ def choose(policy: Policy, pool: Pool, *, group: str, distances: np.ndarray,
     used = np.array(list(taken), np.float32).reshape(-1, pool.gallery.code_size)
     near = SAME_CODE * np.linalg.norm(used, axis=1)
     assert policy.draws is not None
-    draws = policy.draws(pool, group, rng=rng, distances=distances, margin=margin)
+    draws = policy.draws(pool, group, rng=rng, distances=distances, min_distance=min_distance)
     for rows, weights in itertools.islice(draws, TRIES if policy.random else None):
         code = pool.blend(group, rows, weights)
         if (np.linalg.norm(code - used, axis=1) > near).all():

@@ -46,17 +46,18 @@ def _inherited(file: Any) -> Lock:
     return Lock(file.detach())
 
 
-def die_with_parent(parent: int) -> None:
-    """End this process, at once and without a trace, when its parent has ended.
+def die_with_parent(parent: int, *, number: int = signal.SIGKILL) -> None:
+    """End this process when its parent has ended: by default at once and without a trace.
 
     On Linux the system sees to it; elsewhere, and besides, a thread watches the pipe to
     the parent that every spawned process has.
 
     Args:
         parent: process id of the parent, which may be gone already.
+        number: of the signal that this process then gets.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
     family = parent_process()

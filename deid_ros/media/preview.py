@@ -14,10 +14,11 @@ from deid_ros.media.batch import open_medium
 from deid_ros.media.files import Job, beside
 from deid_ros.media.images import is_picture
 from deid_ros.media.medium import Writing
+from deid_ros.media.topics import PROCESS
 from deid_ros.media.whole import whole
 from deid_ros.pipeline import Pipeline
 
-__all__ = ["check_place", "preview", "samples"]
+__all__ = ["check_place", "frames_in", "preview", "samples"]
 
 _WIDTH, _COLUMNS, _GAP = 400, 3, 6     # px, tiles, px
 
@@ -90,6 +91,23 @@ def samples(job: Job, count: int, beside: Path, writing: Writing) -> Iterator[np
         from deid_ros.media.videos import VideoReader
         with VideoReader(job.source) as reader:
             yield from reader.samples(count)
+
+
+def frames_in(job: Job, writing: Writing) -> int:
+    """How many frames an input has; 0 where it does not say.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    if is_picture(job.source):
+        return 1
+    if job.is_bag:
+        from deid_ros.media.bags import Bag
+        plans = Bag(job.source).survey(writing.topics, scratch=job.source.parent)
+        return sum(plan.count for plan in plans if plan.action == PROCESS)
+    from deid_ros.media.videos import VideoReader
+    with VideoReader(job.source) as reader:
+        return reader.count
 
 
 def _spread(items: list[Job], count: int) -> list[Job]:

@@ -35,6 +35,7 @@ from deid_ros.errors import ConfigError, DeidError
 from deid_ros.parameters import PARAMETERS
 from deid_ros.parameters import Parameter as Entry
 from deid_ros.ros.health import Health
+from deid_ros.ros.remembered import Remembered
 from deid_ros.ros.searcher import session_of
 from deid_ros.ros.tables import searcher_of
 
@@ -94,7 +95,10 @@ class StageNode(Node):
         self.health = Health()
         self.session = session_of(self.get_namespace(), session)
         self.options = self._declare()
+        self._remembered = Remembered(self.get_fully_qualified_name())
+        self._recall()
         self._complained: dict[str, float] = {}
+        self._warned: set[str] = set()
         self._reported = time.monotonic()
         self._withheld: dict[str, int] = {}
         self.add_on_set_parameters_callback(self._on_parameters)
@@ -111,6 +115,10 @@ class StageNode(Node):
                 options[key] = check(self.NODE, key, value if given is None else given.value)
                 self.declare_parameter(key, "", descriptor_of(entry), ignore_override=True)
                 continue
+            given = self._parameter_overrides.get(key)
+            if entry.kind is float and given is not None and type(given.value) is int:
+                # As the command line takes it: deadline_ms: 500 in a file is a number too.
+                self._parameter_overrides[key] = Parameter(key, value=float(given.value))
             try:
                 came = self.declare_parameter(key, value, descriptor_of(entry)).value
             except ParameterException as error:
@@ -118,6 +126,32 @@ class StageNode(Node):
                                   ) from None
             options[key] = check(self.NODE, key, came)
         return options
+
+    def _recall(self) -> None:
+        """Take up what was set in this run while an earlier process of the node ran."""
+        kept = self._remembered.values()
+        if not kept:
+            return
+        try:
+            new = {name: check(self.NODE, name, value) for name, value in kept.items()}
+            self.fits({**self.options, **new})
+            for result in self.set_parameters([Parameter(n, value=v) for n, v in new.items()]):
+                if not result.successful:
+                    raise ConfigError(result.reason)
+        except DeidError as error:
+            self.get_logger().warning("what was set while it ran is not taken up again, its "
+                                      f"settings are those of the start: {error}")
+            return
+        self.options.update(new)
+        self.get_logger().info("started again; as it was set before, " + ", ".join(
+            f"{name} is {value}" for name, value in sorted(new.items())))
+
+    def fits(self, options: Mapping[str, Any]) -> None:
+        """See that parameters that are remembered may be taken up again.
+
+        Raises:
+            DeidError: they may not.
+        """
 
     def _on_parameters(self, parameters: Sequence[Parameter]) -> SetParametersResult:
         """New values while the node runs: all of them hold, or none and a reason."""
@@ -130,6 +164,7 @@ class StageNode(Node):
                 options = {**self.options, **new}
                 self.adopt(options, changed)
                 self.options = options
+                self._keep({name: new[name] for name in changed})
         except DeidError as error:
             return SetParametersResult(successful=False, reason=str(error))
         except Exception as error:
@@ -139,6 +174,13 @@ class StageNode(Node):
             self.get_logger().info("now " + ", ".join(f"{name} is {new[name]}"
                                                       for name in sorted(changed)))
         return SetParametersResult(successful=True)
+
+    def _keep(self, values: Mapping[str, Any]) -> None:
+        try:
+            self._remembered.add(values)
+        except OSError as error:
+            self.get_logger().warning(f"{error}; what was set now is forgotten when this node is "
+                                      "started again")
 
     def is_ours(self, msg: Any) -> bool:
         """Whether a table or a stack is of the pipeline that this node belongs to.
@@ -198,6 +240,12 @@ class StageNode(Node):
         if now - self._complained.get(cause, -_COMPLAIN_S) >= _COMPLAIN_S:
             self._complained[cause] = now
             self.get_logger().error(message)
+
+    def warn_once(self, sentence: str) -> None:
+        """Log a warning, once for the life of the node."""
+        if sentence not in self._warned:
+            self._warned.add(sentence)
+            self.get_logger().warning(sentence)
 
     def _diagnose(self) -> None:
         new = self.health.news()

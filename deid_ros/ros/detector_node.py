@@ -47,8 +47,8 @@ class DetectorNode(StageNode):
 
     def __init__(self, *, finder: Any = None, told: Searcher | None = None,
                  **options: Any) -> None:
-        super().__init__(**options)
         self._told = told or told_by_environment()
+        super().__init__(**options)
         # First of all: what the detector before this one has used up is known
         # when the models are loaded.
         self.input(PointCloud2, topics.MATCHES, self._on_matches, latched(100))
@@ -83,6 +83,12 @@ class DetectorNode(StageNode):
                               f"both were started ({why}), and no frame would leave; start them "
                               "anew with these settings.")
         self._finder.adjust(**{name: options[name] for name in changed & _ADJUSTABLE})
+
+    def fits(self, options: Mapping[str, Any]) -> None:
+        """Not less than the replacer was told."""
+        why = self._told and Searcher.of(options).weaker(self._told)
+        if why:
+            raise ConfigError(f"The detector would search less than the replacer was told ({why}).")
 
     def _on_image(self, msg: Any) -> None:
         began = time.monotonic()

@@ -10,12 +10,13 @@ import os
 from collections.abc import MutableMapping
 
 from deid_ros.errors import ConfigError
+from deid_ros.parameters import LAUNCH
 from deid_ros.resources import share_path
 
 __all__ = ["NETWORKS", "NETWORK_VARIABLE", "prepare", "users_choice"]
 
 #: host: shared memory and loopback only. lan: every network card.
-NETWORKS = ("host", "lan")
+NETWORKS = LAUNCH["network"].choices
 
 #: How the launch file and the supervisor tell their children which of the two.
 NETWORK_VARIABLE = "DEID_NETWORK"

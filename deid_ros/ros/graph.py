@@ -45,10 +45,20 @@ def stages_of(config: Config) -> tuple[str, ...]:
     return STAGES if surrogates else ("detector", "replacer")
 
 
-def listeners(config: Config, *, record: bool) -> int:
-    """Subscribers of the camera topic: detector, replacer, and a recorder if it records it."""
+def listeners(config: Config, *, record: bool) -> list[str]:
+    """The nodes that a source waits for: the stages, and a recorder if it records the camera."""
     recorded = record and config["video_source"]["image_topic"] in config["recorder"]["topics"]
-    return 3 if recorded else 2
+    return [*stages_of(config), *(["recorder"] if recorded else [])]
+
+
+def drained(replacer: Mapping[str, float], sent: float) -> bool:
+    """Whether so many frames have come to the replacer, and have left or been withheld.
+
+    Args:
+        replacer: its numbers.
+    """
+    withheld = sum(number for name, number in replacer.items() if name.startswith("withheld."))
+    return sent <= replacer.get("in", 0) <= replacer.get("out", 0) + withheld
 
 
 class Graph:
@@ -80,14 +90,15 @@ class Graph:
                  *(["video_source"] if source or frames is not None else [])]
         for name in names:
             more = dict((cores or {}).get(name, {}))
+            settings = config[name]
             if name == "video_source":
-                more.setdefault("listeners", listeners(config, record=record))
+                settings = {**settings, "wait_for": listeners(config, record=record)}
                 more.setdefault("source", frames)
             if name in ("detector", "replacer"):
                 more.setdefault("told", Searcher.of(config["detector"]))
             try:
                 node = NODES[name](context=context, namespace=namespace or None,
-                                   overrides=config[name], session=session, **more)
+                                   overrides=settings, session=session, **more)
             except BaseException:
                 self.stop()
                 raise
@@ -119,11 +130,14 @@ class Graph:
         return source is not None and source.node.finished.is_set()
 
     def drain(self, timeout: float = 3.0) -> None:
-        """Wait until every frame that came has left or been withheld."""
+        """Wait until every frame that came has left or been withheld.
+
+        Of a source that has ended, every frame must have come.
+        """
         end = time.monotonic() + timeout
-        health = self.node("replacer").health
+        sent = self.node("video_source").health.total("out") if self.finished else 0
         while time.monotonic() < end:
-            if health.total("in") <= health.total("out") + health.total("withheld."):
+            if drained(self.node("replacer").health.values(), sent):
                 break
             time.sleep(0.02)
 

@@ -14,6 +14,7 @@ from std_srvs.srv import Trigger
 
 from deid_ros.errors import ConfigError, FrameError
 from deid_ros.faces import CHIP_NONE, match_dtype
+from deid_ros.parameters import POLICIES_IN_A_LINE
 from deid_ros.ros import topics
 from deid_ros.ros.base import StageNode
 from deid_ros.ros.codec import FrameTag, stamp_ns
@@ -57,18 +58,23 @@ class MatcherNode(StageNode):
         from deid_ros.extractor import create_extractor
         from deid_ros.matcher import create_matcher
         options = self.options
-        self._matcher = create_matcher(options, warn=self.get_logger().warning)
+        self._matcher = create_matcher(options, warn=self.warn_once)
         self._extractor = create_extractor(options["extractor"],
                                            weights=options["extractor_weights"] or None)
         side = self._extractor.chip_size
         self._extractor.embed(np.full((1, side, side, 3), 128, np.uint8))  # warm
-        self.get_logger().info(self._matcher.introduction)
+        self._introduce(options["policy"])
+
+    def _introduce(self, policy: str) -> None:
+        self.get_logger().info(f"policy {policy} {POLICIES_IN_A_LINE[policy]}; more in: "
+                               "deid pipeline --help")
 
     def adopt(self, options: Mapping[str, Any], changed: set[str]) -> None:
         """Other settings are another matcher: everybody gets another surrogate."""
         from deid_ros.matcher import create_matcher
-        self._matcher = create_matcher(options, warn=self.get_logger().warning)
-        self.get_logger().info(self._matcher.introduction)
+        self._matcher = create_matcher(options, warn=self.warn_once)
+        if "policy" in changed:
+            self._introduce(options["policy"])
         self._announce()
 
     def _on_renew(self, _: Trigger.Request, answer: Trigger.Response) -> Trigger.Response:

@@ -9,22 +9,14 @@ what was seen.
 from __future__ import annotations
 
 import contextlib
-import os
-import stat
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from std_srvs.srv import SetBool
 
-from deid_ros.errors import ConfigError
+from deid_ros.ros.remembered import file_of_run
 
-__all__ = ["RUN_VARIABLE", "Pause", "PauseMark"]
-
-#: Tells the processes of one run from those of another; unset: nothing is remembered.
-RUN_VARIABLE = "DEID_RUN"
-
+__all__ = ["Pause", "PauseMark"]
 
 class PauseMark:
     """The mark of one node.
@@ -38,16 +30,7 @@ class PauseMark:
     """
 
     def __init__(self, node: str, *, run: str | None = None) -> None:
-        run = os.environ.get(RUN_VARIABLE, "") if run is None else run
-        self._path: Path | None = None
-        if run:
-            folder = Path(tempfile.gettempdir()) / f"deid_ros-{os.getuid()}"
-            folder.mkdir(mode=0o700, exist_ok=True)
-            about = folder.lstat()
-            if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
-                raise ConfigError(f"{folder} is no folder of this user's, so that nothing can be "
-                                  "paused reliably; remove it or set TMPDIR.")
-            self._path = folder / f"{run}{node.replace('/', '.')}.paused"
+        self._path = file_of_run(node, "paused", run)
         self._on = self._path is not None and self._path.exists()
 
     def __bool__(self) -> bool:

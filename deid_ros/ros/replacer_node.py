@@ -18,6 +18,7 @@ from deid_ros.ros import topics
 from deid_ros.ros.base import StageNode
 from deid_ros.ros.camera import CameraFrame, CameraInfos, check_outputs, info_topic
 from deid_ros.ros.codec import stamp_ns
+from deid_ros.ros.lookout import voice_of
 from deid_ros.ros.markers import outlines
 from deid_ros.ros.pause import Pause
 from deid_ros.ros.qos import OUTPUT, CameraSubscription, keep_last
@@ -52,10 +53,8 @@ class ReplacerNode(StageNode):
         super().__init__(**options)
         check_outputs(self, self.options["image_topic"])
         self._trust = Trust(self.session, told, self.get_logger().warning)
-        from deid_ros.replacer import Replacer
         settings = self.options
-        self._replacer = replacer or Replacer(replace=settings["replace"],
-                                              blend=settings["blend"])
+        self._replacer = replacer or self._create(settings)
         self._queue = ReleaseQueue(capacity=settings["queue"],
                                    deadline=settings["deadline_ms"] / 1e3,
                                    surrogates=settings["replace"] == "surrogate")
@@ -72,12 +71,16 @@ class ReplacerNode(StageNode):
         self.input(CameraInfo, info_topic(settings["image_topic"]), self._on_info,
                    keep_last(8, reliable=False))
         self._tick = self.every(_TICK_S, self._pump)
+        self._voice = voice_of(self, self._camera.topic, lambda: bool(self._paused))
+
+    def _create(self, options: Mapping[str, Any]) -> Any:
+        from deid_ros.replacer import Replacer
+        return Replacer(replace=options["replace"], blend=options["blend"])
 
     def adopt(self, options: Mapping[str, Any], changed: set[str]) -> None:
         """What waits is covered by the new rules."""
-        from deid_ros.replacer import Replacer
         if changed & {"replace", "blend"}:
-            self._replacer = Replacer(replace=options["replace"], blend=options["blend"])
+            self._replacer = self._create(options)
         self._queue.adjust(deadline=options["deadline_ms"] / 1e3,
                            surrogates=options["replace"] == "surrogate")
 
@@ -106,15 +109,18 @@ class ReplacerNode(StageNode):
         except Exception:
             self.health.count("withheld.bad_frame")
             raise
-        self._queue.put_frame(frame.key, frame, time.monotonic())
+        self._voice.came(frame.key, now := time.monotonic())
+        self._queue.put_frame(frame.key, frame, now)
         self._pump()
 
     def _on_faces(self, msg: PointCloud2) -> None:
-        if cause := self._trust.refusal(searcher_of(msg), time.monotonic()):
+        searcher, now = searcher_of(msg), time.monotonic()
+        if cause := self._trust.refusal(searcher, now):
             self.health.count(f"ignored.{cause}")
             return
         faces, tag = from_faces(msg)
-        self._queue.put_table((stamp_ns(msg.header), tag), faces, time.monotonic())
+        self._voice.searched(key := (stamp_ns(msg.header), tag), now, fast=not searcher.preset)
+        self._queue.put_table(key, faces, now)
         self._pump()
 
     def _on_surrogates(self, msg: Image) -> None:
@@ -137,8 +143,7 @@ class ReplacerNode(StageNode):
                 self.failed("replace", error)
         # Only while frames wait, and when the first of them would be late: a timer that
         # always runs costs a fifteenth of a core.
-        left = self._queue.left(time.monotonic())
-        if left is None:
+        if (left := self._queue.left(time.monotonic())) is None:
             self._tick.cancel()
         else:
             self._tick.timer_period_ns = round(1e9 * (left + _TICK_S))
@@ -152,15 +157,11 @@ class ReplacerNode(StageNode):
         camera, faces = decision.frame, decision.faces
         if decision.cause:
             self.health.count(f"flat.{decision.cause}")
-        frame = mask = None
-        covered_by: list[str] = []
-        if len(faces):
-            frame, mask, covered_by = self._cover(camera, decision)
-        output = camera.output(
-            frame, mask, quality=self.options["jpeg_quality"],
-            with_compressed=self._compressed.get_subscription_count() > 0)
+        frame, mask, covered_by = self._cover(camera, decision) if len(faces) else (None, None, ())
+        output = camera.output(frame, mask, quality=self.options["jpeg_quality"],
+                               with_compressed=self._compressed.get_subscription_count() > 0)
         self._publish(output, faces)
-        now = time.monotonic()
+        self._voice.left(now := time.monotonic())
         self.health.count("out")
         for how, number in Counter(covered_by).items():
             self.health.count(f"faces.{how}", number)
@@ -183,8 +184,7 @@ class ReplacerNode(StageNode):
         self._image.publish(output.image)
         if output.compressed is not None:
             self._compressed.publish(output.compressed)
-        info = self._infos.left(stamp_ns(output.image.header))
-        if info is not None:
+        if (info := self._infos.left(stamp_ns(output.image.header))) is not None:
             self._info.publish(info)
         if self._regions.get_subscription_count():
             self._regions.publish(outlines(faces, output.image.header))

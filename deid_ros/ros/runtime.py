@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,13 +20,12 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from deid_ros.errors import DeidError
+from deid_ros.media.lifetime import die_with_parent
 from deid_ros.ros import environment
 from deid_ros.ros.ports import OwnPorts, keep_dead_ports, let_go_ports
+from deid_ros.ros.remembered import PARENT_VARIABLE
 
-__all__ = ["PARENT_VARIABLE", "Runner", "ros_context", "run_node", "stop_signals"]
-
-#: Process id of the supervisor: a node ends when that process has gone.
-PARENT_VARIABLE = "DEID_SUPERVISOR"
+__all__ = ["Runner", "ros_context", "run_node", "since_start", "stop_signals"]
 
 
 class _Silent:
@@ -113,22 +113,25 @@ class Runner:
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the thread, let the node finish, and destroy it."""
-        if self._host is not None:
-            self._executor.remove_node(self.node)
-            with contextlib.suppress(Exception):
-                self.node.close()
-            self.node.destroy_node()
-            return
-        self._end.set_result(None)
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
+        self._halt(timeout)
         with contextlib.suppress(Exception):  # a context that is gone already
             self.node.close()
         if self.alive:
             return  # hung in a callback: the process ends without it
         self._executor.remove_node(self.node)
-        self._executor.shutdown(timeout_sec=0)
+        if self._host is None:
+            self._executor.shutdown(timeout_sec=0)
         self.node.destroy_node()
+
+    def _halt(self, timeout: float) -> None:
+        """End the thread. Not before that may a node be destroyed, in whose callback it may be."""
+        if self._host is not None:
+            self._host._halt(timeout)
+            return
+        if not self._end.done():
+            self._end.set_result(None)
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
 
 
 @contextlib.contextmanager
@@ -150,10 +153,15 @@ def ros_context(args: Sequence[str] | None = None, *, network: str | None = None
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set; the handlers of before come back after."""
+    """An event that SIGINT, SIGTERM and the end of the terminal set.
+
+    The handlers of before come back after.
+    """
     event = threading.Event()
-    before = {number: signal.signal(number, lambda *_: event.set())
-              for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:   # as nohup sets it
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: event.set()) for number in numbers}
     try:
         yield event
     finally:
@@ -161,9 +169,36 @@ def stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _ancestors() -> Iterator[int]:
+    """This process's parent, its parent, and so on, as far as the system shows them."""
+    process = os.getppid()
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        while process > 0:
+            yield process
+            about = Path(f"/proc/{process}/stat").read_text()
+            process = int(about.rpartition(")")[2].split()[1])
+
+
 def _orphaned() -> bool:
+    """Whether who started this has gone; between the two there may be a ``launch-prefix``."""
     parent = os.environ.get(PARENT_VARIABLE)
-    return bool(parent) and str(os.getppid()) != parent
+    return bool(parent) and parent not in map(str, _ancestors())
+
+
+def _follow_parent() -> None:
+    """End in order, at once, when the launch or the supervisor dies of whatever signal."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent == str(os.getppid()):
+        die_with_parent(int(parent), number=signal.SIGTERM)
+
+
+def since_start() -> float:
+    """Seconds since this process was started."""
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        about = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        began = int(about[19]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - began
+    return time.process_time()
 
 
 def run_node(make: Callable[..., Any], argv: Sequence[str] | None = None) -> int:
@@ -176,9 +211,11 @@ def run_node(make: Callable[..., Any], argv: Sequence[str] | None = None) -> int
     args = list(sys.argv if argv is None else argv)
     try:
         with stop_signals() as stop, ros_context(args) as context:
+            _follow_parent()
             runner = Runner(make(context=context))
             finished = getattr(runner.node, "finished", threading.Event())
             runner.start()
+            runner.node.get_logger().info(f"ready after {since_start():.1f} s")
             ports = OwnPorts()
             while not (stop.wait(0.2) or finished.is_set() or _orphaned()) and runner.alive:
                 let_go_ports()

@@ -11,7 +11,7 @@ from typing import Any
 
 from deid_ros.config import Config
 from deid_ros.errors import DeidError
-from deid_ros.ros.graph import Graph, stages_of
+from deid_ros.ros.graph import Graph, drained, listeners, stages_of
 from deid_ros.ros.runtime import Runner, ros_context, stop_signals
 from deid_ros.ros.searcher import SEARCH_VARIABLE, words_of
 from deid_ros.ros.summary import Summary
@@ -57,6 +57,16 @@ def _wait(run: Run, stop: threading.Event, over: Callable[[], bool]) -> float:
     return time.monotonic() - began
 
 
+def _drain(values: Callable[[], Mapping[str, Mapping[str, float]]], timeout: float,
+           stop: threading.Event) -> None:
+    """Until the last frame of the source has left or been withheld."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end and not stop.wait(_LOOK_S):
+        now = values()
+        if drained(now.get("replacer", {}), now.get("video_source", {}).get("out", 0)):
+            break
+
+
 def run_composed(run: Run, *, cores: Mapping[str, Mapping[str, Any]] | None = None) -> Summary:
     """All nodes in this process.
 
@@ -84,7 +94,9 @@ def run_processes(run: Run) -> Summary:
     """
     names = [*(["recorder"] if run.record else []), *reversed(stages_of(run.config)),
              *(["video_source"] if run.source else [])]
-    with (stop_signals() as stop, parameter_file(run.config) as file,
+    config = {**run.config, "video_source": {
+        **run.config["video_source"], "wait_for": listeners(run.config, record=run.record)}}
+    with (stop_signals() as stop, parameter_file(config) as file,
           ros_context(network=run.network, domain_id=run.domain_id) as context):
         environment = {**os.environ, SEARCH_VARIABLE: words_of(run.config["detector"])}
         if run.domain_id is not None:
@@ -95,16 +107,20 @@ def run_processes(run: Run) -> Summary:
         monitor = Runner(Monitor(context=context, namespace=run.namespace))
         monitor.start()
 
+        waiting = [run.ready]
+
         def over() -> bool:
             supervisor.look()
+            if waiting and set(names) <= set(monitor.node.values()):
+                waiting.pop()()
             return bool(supervisor.refused) or (run.source and supervisor.ended("video_source"))
         try:
             supervisor.start()
-            run.ready()
             seconds = _wait(run, stop, over)
             supervisor.look()
-            if run.source and not supervisor.refused:
-                time.sleep(run.config["replacer"]["deadline_ms"] / 1e3 + 0.2)
+            status = supervisor.child("video_source").process.poll() if run.source else None
+            if status == 0:
+                _drain(monitor.node.values, run.config["replacer"]["deadline_ms"] / 1e3 + 3, stop)
         finally:
             supervisor.stop()
             time.sleep(0.2)
@@ -112,5 +128,7 @@ def run_processes(run: Run) -> Summary:
             monitor.stop()
     if supervisor.refused:
         raise DeidError(f"The node {supervisor.refused} refused to start; its reason is above.")
+    if status:
+        raise DeidError(f"The source ended with status {status}; its reason is above.")
     return Summary.of(values, seconds=seconds,
                       restarts={child.name: child.restarts for child in supervisor.processes})

@@ -14,10 +14,13 @@ import numpy as np
 
 from deid_ros.errors import MediaError
 
-__all__ = ["ASTRONAUT", "IMAGE_SUFFIXES", "open_source", "pan_and_zoom"]
+__all__ = ["ASTRONAUT", "IMAGE_SUFFIXES", "RATE", "open_source", "own_rate", "pan_and_zoom"]
 
 #: The name of the built-in moving picture.
 ASTRONAUT = "astronaut"
+
+#: Frames a second (Hz) of what has no rate of its own.
+RATE = 30.0
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -41,6 +44,17 @@ def open_source(source: str, *, loop: bool = False, width: int = 0,
     if not (width and height) or source == ASTRONAUT:
         return frames
     return (cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in frames)
+
+
+def own_rate(source: str) -> float:
+    """Frames a second (Hz) that a source has by itself: a video's; ``RATE`` where it has none."""
+    path = Path(source).expanduser()
+    if not path.is_file() or path.suffix.lower() in IMAGE_SUFFIXES:
+        return RATE
+    capture = cv2.VideoCapture(str(path))
+    found = float(capture.get(cv2.CAP_PROP_FPS))
+    capture.release()
+    return found if 0.1 <= found <= 1000 else RATE
 
 
 def _open(source: str, *, loop: bool, width: int, height: int) -> Iterator[np.ndarray]:

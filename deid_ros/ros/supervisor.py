@@ -22,8 +22,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 
 from deid_ros.config import Config
-from deid_ros.ros.pause import RUN_VARIABLE
-from deid_ros.ros.runtime import PARENT_VARIABLE
+from deid_ros.ros.remembered import PARENT_VARIABLE, RUN_VARIABLE, forget, name_run
 from deid_ros.ros.searcher import SESSION_VARIABLE
 
 __all__ = ["Child", "Monitor", "Supervisor", "children", "parameter_file"]
@@ -88,13 +87,14 @@ class Supervisor:
     """Runs processes until ``stop``; what dies is started again.
 
     ``refused`` is the name of a process that does not accept its parameters;
-    ``session`` what all of them know each other by.
+    ``session`` what all of them know each other by, ``run`` what they remember things under.
     """
 
     processes: list[Child]
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     refused: str = ""
     session: str = field(default_factory=lambda: secrets.token_hex(16))
+    run: str = field(default_factory=name_run)
 
     def start(self) -> None:
         """Start all of them."""
@@ -107,7 +107,7 @@ class Supervisor:
         child.process = subprocess.Popen(
             child.command, start_new_session=True,
             env={**self.environment, PARENT_VARIABLE: str(os.getpid()),
-                 RUN_VARIABLE: str(os.getpid()), SESSION_VARIABLE: self.session})
+                 RUN_VARIABLE: self.run, SESSION_VARIABLE: self.session})
         child.started = time.monotonic()
 
     def child(self, name: str) -> Child:
@@ -141,17 +141,19 @@ class Supervisor:
                       f"in {child.delay:.1f} s", file=sys.stderr)
 
     def stop(self, timeout: float = 5.0) -> None:
-        """End all, the last one first: asked, then told, then killed."""
+        """End all, the last one first: told, then killed."""
         for child in reversed(self.processes):
             process = child.process
             if process is None:
                 continue
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+            # Not SIGINT first: Python answers that with a traceback while it still imports.
+            for number in (signal.SIGTERM, signal.SIGKILL):
                 if process.poll() is not None:
                     break
                 process.send_signal(number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(timeout)
+        forget(self.run)
 
 
 class Monitor(Node):
