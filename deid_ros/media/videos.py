@@ -20,7 +20,8 @@ from deid_ros.media.medium import Frame, Writing
 from deid_ros.media.orientation import DisplayTurn
 from deid_ros.pipeline import Processed
 
-__all__ = ["VideoMedium", "VideoReader"]
+__all__ = ["FULL", "SCALING", "SWS_MATRIX", "Colours", "VideoMedium", "VideoReader", "colours_of",
+           "reason_of", "to_bgr"]
 
 # Numbers of the specification (ITU-T H.273) and of FFmpeg's scaler for the matrices.
 _BT709, _BT601, _LIMITED, FULL = 1, 6, 1, 2
@@ -118,7 +119,7 @@ class VideoReader:
         times = _Times(step)
         for frame in self._decoded():
             pts = times.next(frame)
-            pixels = _to_bgr(frame, self.colours(frame))
+            pixels = to_bgr(frame, self.colours(frame))
             yield DisplayTurn(frame).upright(pixels), pts, frame
 
     def samples(self, count: int) -> Iterator[np.ndarray]:
@@ -128,7 +129,7 @@ class VideoReader:
             if length and number:
                 self._container.seek(int(length * number / count))
             for frame in self._decoded():
-                pixels = _to_bgr(frame, self.colours(frame))
+                pixels = to_bgr(frame, self.colours(frame))
                 yield DisplayTurn(frame).upright(pixels)
                 break
 
@@ -141,11 +142,7 @@ class VideoReader:
 
     def colours(self, frame: av.VideoFrame) -> Colours:
         """How a frame's numbers mean colours; what is not said is as players assume."""
-        matrix = int(frame.colorspace)
-        if matrix not in SWS_MATRIX:
-            matrix = _BT709 if self.stream.height >= 720 else _BT601
-        full = int(frame.color_range) == FULL or frame.format.name.startswith("yuvj")
-        return Colours(matrix, FULL if full else _LIMITED)
+        return colours_of(frame, self.stream.height)
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(self.stream, *self.sound)
@@ -207,7 +204,17 @@ class _Times:
         return self._last
 
 
-def _to_bgr(frame: av.VideoFrame, colours: Colours) -> np.ndarray:
+def colours_of(frame: av.VideoFrame, height: int) -> Colours:
+    """How the numbers of a frame of a stream of this height (px) mean colours."""
+    matrix = int(frame.colorspace)
+    if matrix not in SWS_MATRIX:
+        matrix = _BT709 if height >= 720 else _BT601
+    full = int(frame.color_range) == FULL or frame.format.name.startswith("yuvj")
+    return Colours(matrix, FULL if full else _LIMITED)
+
+
+def to_bgr(frame: av.VideoFrame, colours: Colours) -> np.ndarray:
+    """BGR uint8 (H, W, 3) of a decoded frame, as it came."""
     return frame.reformat(
         format="bgr24", src_colorspace=SWS_MATRIX[colours.matrix], src_color_range=colours.range,
         dst_color_range=FULL, interpolation=SCALING).to_ndarray()
