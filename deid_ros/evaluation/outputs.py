@@ -154,23 +154,6 @@ def _is_bag(path: Path) -> bool:
 def _bag_frames(path: Path, topics: Mapping[str, str], scratch: Path
                 ) -> Iterator[tuple[str, np.ndarray | FrameError]]:
     from deid_ros.media.bags import Bag
-    from deid_ros.media.bags.scan import zstd
 
-    bag = Bag(path)
-    for number in range(len(bag.files)):
-        scan = bag.open(number, scratch=scratch)
-        try:
-            for connection, _, data in scan.messages():
-                about = next((c for c in scan.connections if c.id == connection), None)
-                if about is None or about.topic not in topics:
-                    continue
-                found: np.ndarray | FrameError
-                try:
-                    found = bag.image(about, data).frame()
-                except FrameError as error:
-                    found = error
-                except zstd.ZstdError as error:
-                    found = FrameError(f"It cannot be unpacked ({error}).")
-                yield topics[about.topic], found
-        finally:
-            scan.close()
+    for topic, found in Bag(path).pictures(topics, scratch=scratch):
+        yield topics[topic], found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path, PurePath
@@ -13,9 +13,10 @@ import numpy as np
 from deid_ros.errors import FrameError, MediaError
 from deid_ros.media.bag_folder import read_bag_folder
 from deid_ros.media.bags.contents import type_of
-from deid_ros.media.bags.fields import COMPRESSED, RAW, BagImage, image_in
+from deid_ros.media.bags.fields import BagImage, image_in
+from deid_ros.media.bags.packets import VIDEOS, VideoMessage, is_known, video_in
 from deid_ros.media.bags.scan import ZSTD_MAGIC, Scan, open_scan, zstd
-from deid_ros.media.bags.verdicts import Verdicts
+from deid_ros.media.bags.verdicts import Verdicts, shows_pictures
 from deid_ros.media.files import kind_of
 from deid_ros.media.topics import TopicPlan, TopicWishes
 
@@ -33,6 +34,7 @@ class Bag:
         info: ``rosbag2_bagfile_information`` of the metadata, {} where there is none.
         mode: how rosbag2 packed it: '', 'file' or 'message'.
         notes: what is wrong with it already; ``lost`` how much of it.
+        gaps: whether files of it are missing.
 
     Raises:
         MediaError: it is no bag, or one of a kind that cannot be read.
@@ -41,7 +43,7 @@ class Bag:
     def __init__(self, path: Path) -> None:
         self.path, self.info, self.mode = path, {}, ""
         self.notes: list[str] = []
-        self.lost = 0
+        self.lost, self.gaps = 0, False
         if path.is_dir():
             self._read_folder()
         else:
@@ -67,6 +69,7 @@ class Bag:
                        "order of their names")
             if self.files and all(file.suffix.lower() == ".zstd" for file in self.files):
                 self.mode = "file"
+        self.gaps = bool(found.missing)
         for name in found.missing:
             count = self.expected(name)
             self._miss(f"the file {name} is missing" + (f" with {count} messages" if count else ""))
@@ -132,6 +135,48 @@ class Bag:
         ros1 = self.kind == "ros1" or connection.ext.serialization_format == "ros1"
         return image_in(self.unpacked(data), connection.msgtype, ros1=ros1)
 
+    def video(self, connection: Any, data: bytes) -> VideoMessage:
+        """The packet of a video in a message of one of its files.
+
+        Raises:
+            FrameError: there is none.
+            zstd.ZstdError: it is packed and damaged.
+        """
+        ros1 = self.kind == "ros1" or connection.ext.serialization_format == "ros1"
+        if not is_known(connection, ros1=ros1):
+            raise FrameError(f"It is not defined as {type_of(connection)} is known.")
+        return video_in(self.unpacked(data), type_of(connection), ros1=ros1)
+
+    def pictures(self, topics: Collection[str], *, scratch: Path
+                 ) -> Iterator[tuple[str, np.ndarray | FrameError]]:
+        """(topic, BGR uint8 (H, W, 3)) of every message of topics, or why there is none.
+
+        The pictures of videos are those, and in the order, that ``deid run`` covers.
+        """
+        from deid_ros.media.bags.video_topics import VideoTopics
+
+        videos = VideoTopics(gaps=self.gaps)
+        for number in range(len(self.files)):
+            scan = self.open(number, scratch=scratch)
+            try:
+                for connection, _, data in scan.messages():
+                    yield from _shown(videos.watch(scan))
+                    about = scan.by_id.get(connection)
+                    if about is None or about.topic not in topics:
+                        continue
+                    try:
+                        if type_of(about) in VIDEOS:
+                            yield from _shown(videos.push(about, self.video(about, data)))
+                        else:
+                            yield about.topic, self.image(about, data).frame()
+                    except (FrameError, zstd.ZstdError) as error:
+                        yield from _shown(videos.missed(about))
+                        yield about.topic, error if isinstance(error, FrameError) else FrameError(
+                            f"It cannot be unpacked ({error}).")
+            finally:
+                scan.close()
+        yield from _shown(videos.flush())
+
     def count(self, topic: str, scan: Scan) -> int:
         """Messages of a topic, as the metadata or the file says; 0: unknown."""
         for entry in self.info.get("topics_with_message_count") or []:
@@ -142,7 +187,16 @@ class Bag:
 
     def survey(self, wishes: TopicWishes, *, scratch: Path) -> Iterator[TopicPlan]:
         """What would become of its topics; every message is looked at."""
+        from deid_ros.media.bags.video_topics import VideoTopics
+
         verdicts = Verdicts(wishes, ros1=self.kind == "ros1")
+        videos = VideoTopics(gaps=self.gaps)
+
+        def withhold(results: Iterator[tuple[Any, Any]]) -> None:
+            for about, decoded in results:
+                if isinstance(decoded.found, str):
+                    verdicts.withhold(about, decoded.found)
+
         for number in range(len(self.files)):
             scan, met = self.open(number, scratch=scratch), set()
             try:
@@ -151,15 +205,19 @@ class Bag:
                     if about is None:
                         continue
                     met.add(about.id)
+                    withhold(videos.watch(scan))
+                    video = None
                     try:
-                        verdicts.decide(about, self.unpacked(data))
+                        video = verdicts.decide(about, self.unpacked(data)).video
                     except zstd.ZstdError as error:
                         verdicts.damaged(about, str(error))
+                    withhold(videos.push(about, video) if video else videos.missed(about))
                 for about in scan.connections:
                     if about.id not in met and about.msgtype:
                         verdicts.may_declare(about)
             finally:
                 scan.close()
+        withhold(videos.flush())
         yield from verdicts.plans()
 
     def samples(self, count: int, wishes: TopicWishes, *,
@@ -174,19 +232,34 @@ class Bag:
                 scan.close()
 
     def _images(self, scan: Scan, wishes: TopicWishes, count: int) -> Iterator[np.ndarray]:
+        from deid_ros.media.bags.video_topics import VideoTopics
+
         verdicts = Verdicts(wishes, ros1=self.kind == "ros1")
+        # A picture of a video needs those before it, in the same file.
+        videos = VideoTopics(gaps=False)
         total = sum(scan.counts.get(about.id, 0) for about in scan.connections
-                    if verdicts.wanted(about) and type_of(about) in (RAW, COMPRESSED))
+                    if verdicts.wanted(about) and shows_pictures(about))
         step, seen = max(total // count, 1), 0
         for connection, _, data in scan.messages():
             about = scan.by_id.get(connection)
-            if about is None or type_of(about) not in (RAW, COMPRESSED):
+            if about is None or not shows_pictures(about) or not verdicts.wanted(about):
                 continue
-            if verdicts.wanted(about):
-                if seen % step == 0:
-                    with suppress(FrameError, zstd.ZstdError):
-                        image = verdicts.decide(about, self.unpacked(data)).image
-                        if image is not None:
-                            yield image.frame()
-                seen += 1
+            chosen, seen = seen % step == 0, seen + 1
+            if not chosen and type_of(about) not in VIDEOS:
+                continue
+            with suppress(FrameError, zstd.ZstdError):
+                decision = verdicts.decide(about, self.unpacked(data))
+                if decision.image is not None:
+                    yield decision.image.frame()
+                if decision.video is not None:
+                    for _, pixels in _shown(videos.push(about, decision.video)):
+                        if chosen and isinstance(pixels, np.ndarray):
+                            yield pixels
+
+
+def _shown(results: Iterator[tuple[Any, Any]]) -> Iterator[tuple[str, np.ndarray | FrameError]]:
+    """Pictures of video topics, or why a packet has none."""
+    for about, decoded in results:
+        yield about.topic, (FrameError(decoded.found) if isinstance(decoded.found, str)
+                            else decoded.found.pixels)
 
