@@ -187,7 +187,7 @@ def test_parameter_sets_may_come_in_packets_of_their_own(tmp_path):
     source = write_bag(tmp_path / "in" / "bag", "mcap", stream("/video", packets))
     outcome, target = run(source, tmp_path, writing=PLAIN)
     assert indices(covered(target)) == list(range(14)) and outcome.withheld == 1
-    assert any("it gives no picture" in problem for problem in outcome.problems)
+    assert any("holds no picture" in problem for problem in outcome.problems)
 
 
 def test_a_truncated_packet_is_withheld(tmp_path):

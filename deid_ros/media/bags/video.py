@@ -50,7 +50,7 @@ _AT_ONCE = {
     "libaom-av1": {"usage": "realtime", "cpu-used": "8", "lag-in-frames": "0", "crf": "26"}}
 
 _NO_BEGIN = "it comes before the first key frame, from which alone a video can be read"
-_DAMAGED = "it is damaged"
+_DAMAGED = "it is damaged, or holds no picture"
 _AFTER = "it follows something damaged or missing, before the next key frame"
 _NOTHING = "it gives no picture"
 
