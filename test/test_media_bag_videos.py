@@ -338,12 +338,33 @@ def test_little_memory_does_not_stop_it(tmp_path, monkeypatch):
     pipeline = Pipeline(config, finder=FakeFinder(FACES), replacer=Replacer(replace="solid"))
     outcome, target = run(source, tmp_path, pipeline, PLAIN)
     assert outcome.faultless and indices(covered(target)) == list(range(14))
-    # Packets that wait in the decoder for B-frames are given up, and no raw one leaves.
+    # What a decoder holds back for B-frames is asked for, and costs those up to a key frame.
     packets = encoded(PICTURES, KEYS, preset="fast", bf="3", crf="12")
     source = write_bag(tmp_path / "in" / "more", "mcap", stream("/video", packets))
     outcome, target = run(source, tmp_path, pipeline, PLAIN)
     assert outcome.withheld and outcome.frames + outcome.withheld == 14
     assert len(indices(covered(target))) == outcome.frames
+
+
+def test_nothing_waits_for_a_video_that_pauses(tmp_path):
+    """What its decoder holds back comes out two seconds after the last packet."""
+    packets = encoded(PICTURES[:6], preset="fast", bf="2", crf="12")
+    make = Maker(False)
+    content = stream("/video", packets) + [
+        ("/imu", "sensor_msgs/msg/Imu", START + n * 500_000_000, make.imu(n, n))
+        for n in range(1, 9)]
+    content += stream("/video", encoded(PICTURES[:3]), first=100)
+    content += stream("/video", encoded(PICTURES, (0, 6), preset="fast", bf="2")[1:], first=200)
+    source = write_bag(tmp_path / "in" / "bag", "mcap", content)
+    outcome, target = run(source, tmp_path, writing=PLAIN)
+    found = covered(target)
+    said = [(stamp_of(message) - START) // 40_000_000 for _, message, *_ in found]
+    assert said[:9] == [0, 1, 2, 3, 4, 5, 100, 101, 102]
+    assert all(index_of(pixels) == at % 100 for at, (_, _, pixels, _) in
+               zip(said, found, strict=True))
+    (plan,) = [plan for plan in Bag(source).survey(TopicWishes(), scratch=tmp_path)
+               if plan.topic == "/video"]
+    assert plan.dropped == outcome.withheld == 22 - len(found)
 
 
 def test_ros1(tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
@@ -155,27 +157,33 @@ class Bag:
         """
         from deid_ros.media.bags.video_topics import VideoTopics
 
-        videos = VideoTopics(gaps=self.gaps)
+        videos, places = VideoTopics(gaps=self.gaps), deque[_Place]()
         for number in range(len(self.files)):
             scan = self.open(number, scratch=scratch)
             try:
-                for connection, _, data in scan.messages():
-                    yield from _shown(videos.watch(scan))
+                for connection, stamp, data in scan.messages():
+                    _fill(videos.watch(scan, stamp))
                     about = scan.by_id.get(connection)
                     if about is None or about.topic not in topics:
                         continue
+                    place = _Place(about.topic)
+                    places.append(place)
                     try:
                         if type_of(about) in VIDEOS:
-                            yield from _shown(videos.push(about, self.video(about, data)))
+                            _fill(videos.push(about, stamp, self.video(about, data), place))
                         else:
-                            yield about.topic, self.image(about, data).frame()
-                    except (FrameError, zstd.ZstdError) as error:
-                        yield from _shown(videos.missed(about))
-                        yield about.topic, error if isinstance(error, FrameError) else FrameError(
-                            f"It cannot be unpacked ({error}).")
+                            place.found = self.image(about, data)
+                    except FrameError as error:
+                        place.found = error
+                    except zstd.ZstdError as error:
+                        place.found = FrameError(f"It cannot be unpacked ({error}).")
+                    if isinstance(place.found, FrameError):
+                        _fill(videos.missed(about))
+                    yield from _known(places)
             finally:
                 scan.close()
-        yield from _shown(videos.flush())
+        _fill(videos.flush())
+        yield from _known(places)
 
     def count(self, topic: str, scan: Scan) -> int:
         """Messages of a topic, as the metadata or the file says; 0: unknown."""
@@ -200,18 +208,18 @@ class Bag:
         for number in range(len(self.files)):
             scan, met = self.open(number, scratch=scratch), set()
             try:
-                for connection, _, data in scan.messages():
+                for connection, stamp, data in scan.messages():
                     about = scan.by_id.get(connection)
                     if about is None:
                         continue
                     met.add(about.id)
-                    withhold(videos.watch(scan))
+                    withhold(videos.watch(scan, stamp))
                     video = None
                     try:
                         video = verdicts.decide(about, self.unpacked(data)).video
                     except zstd.ZstdError as error:
                         verdicts.damaged(about, str(error))
-                    withhold(videos.push(about, video) if video else videos.missed(about))
+                    withhold(videos.push(about, stamp, video) if video else videos.missed(about))
                 for about in scan.connections:
                     if about.id not in met and about.msgtype:
                         verdicts.may_declare(about)
@@ -240,7 +248,7 @@ class Bag:
         total = sum(scan.counts.get(about.id, 0) for about in scan.connections
                     if verdicts.wanted(about) and shows_pictures(about))
         step, seen = max(total // count, 1), 0
-        for connection, _, data in scan.messages():
+        for connection, stamp, data in scan.messages():
             about = scan.by_id.get(connection)
             if about is None or not shows_pictures(about) or not verdicts.wanted(about):
                 continue
@@ -252,14 +260,34 @@ class Bag:
                 if decision.image is not None:
                     yield decision.image.frame()
                 if decision.video is not None:
-                    for _, pixels in _shown(videos.push(about, decision.video)):
-                        if chosen and isinstance(pixels, np.ndarray):
-                            yield pixels
+                    for _, decoded in videos.push(about, stamp, decision.video):
+                        if chosen and not isinstance(decoded.found, str):
+                            yield decoded.found.pixels
 
 
-def _shown(results: Iterator[tuple[Any, Any]]) -> Iterator[tuple[str, np.ndarray | FrameError]]:
-    """Pictures of video topics, or why a packet has none."""
-    for about, decoded in results:
-        yield about.topic, (FrameError(decoded.found) if isinstance(decoded.found, str)
-                            else decoded.found.pixels)
+@dataclass(slots=True)
+class _Place:
+    """Where a picture comes in its bag; ``found`` None: it waits in a decoder."""
 
+    topic: str
+    found: BagImage | np.ndarray | FrameError | None = None
+
+
+def _fill(results: Iterator[tuple[Any, Any]]) -> None:
+    for _, decoded in results:
+        decoded.place.found = (FrameError(decoded.found) if isinstance(decoded.found, str)
+                               else decoded.found.pixels)
+
+
+def _known(places: deque[_Place]) -> Iterator[tuple[str, np.ndarray | FrameError]]:
+    """The pictures up to the first one that waits."""
+    while places and places[0].found is not None:
+        place = places.popleft()
+        found = place.found
+        if isinstance(found, BagImage):
+            try:
+                found = found.frame()
+            except FrameError as error:
+                found = error
+        assert found is not None
+        yield place.topic, found

@@ -46,6 +46,7 @@ class _Entry:
     size: int
     data: bytes | None
     topic: str
+    msgtype: str
     name: str                         # the topic in the output
     image: BagImage | None = None
     video: Decoded | None = None
@@ -149,7 +150,7 @@ class BagMedium:
                 self._lose(f"a message of no topic at {stamp} ns is left out.", 1)
                 continue
             met.add(connection)
-            yield from self._decoded(self._videos.watch(scan))
+            yield from self._decoded(self._videos.watch(scan, stamp))
             try:
                 data = self._bag.unpacked(data)
             except zstd.ZstdError as error:
@@ -160,10 +161,11 @@ class BagMedium:
             decision = self._verdicts.decide(about, data)
             if decision.video is not None:
                 name = self._declare(number, about)
-                entry = _Entry(number, about.id, stamp, len(data), None, about.topic, name,
-                               waits=_DECODER)
+                entry = _Entry(number, about.id, stamp, len(data), None, about.topic,
+                               about.msgtype, name, waits=_DECODER)
                 self._add(entry)
-                yield from self._decoded(self._videos.push(about, decision.video, entry))
+                yield from self._decoded(self._videos.push(about, stamp, decision.video, entry))
+                yield from self._hurry()
                 continue
             yield from self._decoded(self._videos.missed(about))
             pixels = None
@@ -177,6 +179,7 @@ class BagMedium:
                     self._refuse(about, stamp, decision.reason)
                 continue
             yield from self._hand_on(number, about, stamp, data, decision, pixels)
+            yield from self._hurry()
         for about in scan.connections:
             # A topic without messages is a topic too.
             if about.id not in met and about.msgtype and self._verdicts.may_declare(about):
@@ -189,10 +192,11 @@ class BagMedium:
         """Queue a message; an image is yielded to be covered."""
         name = self._declare(number, about)
         if pixels is None or decision.image is None:
-            self._add(_Entry(number, about.id, stamp, len(data), data, about.topic, name))
+            self._add(_Entry(number, about.id, stamp, len(data), data, about.topic,
+                             about.msgtype, name))
             return
-        entry = _Entry(number, about.id, stamp, len(data) + pixels.nbytes, None, about.topic, name,
-                       decision.image, waits=_STAGES)
+        entry = _Entry(number, about.id, stamp, len(data) + pixels.nbytes, None, about.topic,
+                       about.msgtype, name, decision.image, waits=_STAGES)
         self._add(entry)
         index = self._indices[name]
         self._indices[name] += 1
@@ -311,23 +315,17 @@ class BagMedium:
         """The topic whose frame all others wait for, when they are too many."""
         while self._bytes > _MEMORY and self._queue and not self._queue[0].settled:
             head = self._queue[0]
-            if head.waits == _STAGES:
-                return (head.name,)
-            self._hurry(head)
+            if head.waits != _ENCODER:
+                return (head.name,) if head.waits == _STAGES else None
+            for ready, data in self._outputs[head.name].finish():
+                ready.settle(data)
             self._drain()
         return None
 
-    def _hurry(self, head: _Entry) -> None:
-        """Have a message that waits in a decoder or an encoder settled."""
-        if head.waits == _ENCODER:
-            for ready, data in self._outputs[head.name].finish():
-                ready.settle(data)
-            return
-        for about, decoded in self._videos.gap():
-            assert isinstance(decoded.found, str)
-            decoded.place.settle(None)
-            self._verdicts.withhold(about, decoded.found)
-            self._refuse(about, decoded.place.stamp, decoded.found)
+    def _hurry(self) -> Iterator[Frame]:
+        """Have what a decoder holds back, when too much waits for it."""
+        if self._bytes > _MEMORY and self._queue and self._queue[0].waits == _DECODER:
+            yield from self._decoded(self._videos.drain(self._queue[0]))
 
     def _drain(self) -> None:
         try:

@@ -53,6 +53,7 @@ _NO_BEGIN = "it comes before the first key frame, from which alone a video can b
 _DAMAGED = "it is damaged, or holds no picture"
 _AFTER = "it follows something damaged or missing, before the next key frame"
 _NOTHING = "it gives no picture"
+_PAUSED = "it follows a pause of a video with B-frames, before the next key frame"
 
 
 class VideoPicture:
@@ -151,8 +152,13 @@ class VideoDecoder:
         yield from self._lost(self._wait or reason, self._count)
         self._wait = self._wait or _AFTER
 
-    def flush(self) -> Iterator[Decoded]:
-        """What became of the packets that still wait, when there are no more."""
+    @property
+    def waits(self) -> bool:
+        """Whether packets wait for their pictures."""
+        return bool(self._messages)
+
+    def drain(self) -> Iterator[Decoded]:
+        """What became of the packets that still wait; the next one must be a key frame."""
         if self._context is None:
             return
         try:
@@ -161,8 +167,13 @@ class VideoDecoder:
             frames = []
         yield from self._matched(frames)
         yield from self._lost(self._wait or _NOTHING, self._count)
-        self._context, self._codec = None, ""
-        self._wait = _NO_BEGIN
+        self._context.flush_buffers()
+        self._wait = self._wait or _PAUSED
+
+    def flush(self) -> Iterator[Decoded]:
+        """What became of the packets that still wait, when there are no more."""
+        yield from self.drain()
+        self._context, self._codec, self._wait = None, "", _NO_BEGIN
 
 
 def _decoder(codec: str) -> Any:

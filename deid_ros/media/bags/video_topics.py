@@ -19,6 +19,10 @@ __all__ = ["VideoOutput", "VideoTopics"]
 #: A topic's connection, and what became of one of its packets.
 _Result = tuple[Any, Decoded]
 
+# ns without a packet, after which what a decoder holds back is asked for: everything
+# behind it in the bag waits for it.
+_PAUSE = 2_000_000_000
+
 
 class VideoTopics:
     """The decoders of a bag. What is read with them depends on the bag alone.
@@ -30,12 +34,15 @@ class VideoTopics:
     def __init__(self, *, gaps: bool) -> None:
         self._gaps = gaps
         self._decoders: dict[tuple[str, str], tuple[Any, VideoDecoder]] = {}
+        self._heard: dict[tuple[str, str], int] = {}        # ns
         self._scan: Scan | None = None
         self._damage = 0
 
-    def push(self, about: Any, message: VideoMessage, place: Any = None) -> Iterator[_Result]:
-        """Decode the next packet of a connection."""
+    def push(self, about: Any, stamp: int, message: VideoMessage,
+             place: Any = None) -> Iterator[_Result]:
+        """Decode the next packet of a connection, with its time in the bag (ns)."""
         key = about.topic, about.msgtype
+        self._heard[key] = stamp
         if key not in self._decoders:
             self._decoders[key] = about, VideoDecoder()
         for result in self._decoders[key][1].push(message, place):
@@ -48,8 +55,14 @@ class VideoTopics:
             for result in known[1].broken():
                 yield about, result
 
-    def watch(self, scan: Scan) -> Iterator[_Result]:
-        """To be called with every message: where the file is damaged, packets are missing."""
+    def watch(self, scan: Scan, stamp: int) -> Iterator[_Result]:
+        """To be called before every message, with its time in the bag (ns).
+
+        Where the file is damaged, packets are missing; where none comes, none is waited for.
+        """
+        for key, (about, decoder) in self._decoders.items():
+            if decoder.waits and stamp > self._heard[key] + _PAUSE:
+                yield from self.drain(about)
         if scan is not self._scan:
             self._scan, self._damage = scan, 0
             if self._gaps:
@@ -57,6 +70,11 @@ class VideoTopics:
         if scan.damage.pieces > self._damage:
             self._damage = scan.damage.pieces
             yield from self.gap()
+
+    def drain(self, about: Any) -> Iterator[_Result]:
+        """What became of the packets of a connection that wait; a key frame must come next."""
+        for result in self._decoders[about.topic, about.msgtype][1].drain():
+            yield about, result
 
     def gap(self) -> Iterator[_Result]:
         """Packets of any topic may be missing here."""
