@@ -111,7 +111,7 @@ def test_every_packet_comes_back_covered(tmp_path, kind, msgtype, label):
         ("/video", n, START + n * 40_000_000) for n in range(14)]
     entry = facts(target)["/video"]
     assert (entry["modality"], entry["action"], entry["messages"], entry["codecs"]) == (
-        "picture", "made anonymous", 14, {"h264": "h264"})
+        "video", "made anonymous", 14, {"h264": "h264"})
 
 
 @pytest.mark.parametrize("codec", ["libx265", "libvpx-vp9", "libsvtav1"])
@@ -438,7 +438,7 @@ def test_plans_and_samples_say_the_same(tmp_path):
     source = write_bag(tmp_path / "in" / "bag", "mcap", content)
     (plan,) = Bag(source).survey(TopicWishes(), scratch=tmp_path)
     assert (plan.action, plan.modality, plan.count, plan.dropped) == (
-        "made anonymous", "picture", 12, 3)
+        "made anonymous", "video", 12, 3)
     assert "before the first key frame" in plan.reason
     found = list(Bag(source).samples(3, TopicWishes(), scratch=tmp_path))
     assert found and all(frame.shape == (SIZE[1], SIZE[0], 3) for frame in found)

@@ -11,7 +11,14 @@ from deid_ros.errors import FrameError
 from deid_ros.media.bags.contents import type_of
 from deid_ros.media.bags.definitions import definition_sign
 from deid_ros.media.bags.fields import COMPRESSED, RAW, BagImage, image_in
-from deid_ros.media.bags.modalities import GEOMETRY, PICTURE, PLAIN_DATA, UNKNOWN, judge
+from deid_ros.media.bags.modalities import (
+    GEOMETRY,
+    PICTURE,
+    PLAIN_DATA,
+    UNKNOWN,
+    VIDEO,
+    judge,
+)
 from deid_ros.media.bags.packets import VIDEOS, VideoMessage, is_known, video_in
 from deid_ros.media.bags.signs import name_sign, quoted
 from deid_ros.media.topics import COPY, DROP, PROCESS, TopicPlan, TopicWishes
@@ -138,12 +145,12 @@ class Verdicts:
     def _video(self, topic: _Topic, connection: Any, data: bytes) -> Decision:
         ros1 = self.is_ros1(connection)
         if not is_known(connection, ros1=ros1):
-            return self._no(topic, PICTURE, f"it is not defined as {type_of(connection)} is known")
+            return self._no(topic, VIDEO, f"it is not defined as {type_of(connection)} is known")
         try:
             video = video_in(data, type_of(connection), ros1=ros1)
         except FrameError as error:
-            return self._no(topic, PICTURE, str(error))
-        topic.modalities[PICTURE] += 1
+            return self._no(topic, VIDEO, str(error))
+        topic.modalities[VIDEO] += 1
         topic.processed += 1
         return Decision(PROCESS, video=video)
 
