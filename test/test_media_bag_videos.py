@@ -30,7 +30,7 @@ from video_support import (
 )
 
 from deid_ros.config import defaults
-from deid_ros.errors import DetectorError
+from deid_ros.errors import DetectorError, MediaError
 from deid_ros.media import TopicWishes, Writing, beside
 from deid_ros.media.bags import Bag
 from deid_ros.media.bags import video as coding
@@ -453,3 +453,32 @@ def test_a_damaged_message_of_another_topic_costs_no_video(tmp_path):
     source = write_bag(tmp_path / "in" / "bag", "mcap", sorted(content, key=lambda m: m[2]))
     outcome, target = run(source, tmp_path, writing=PLAIN)
     assert indices(covered(target)) == [0, 1, 2, 3] and outcome.withheld == 2
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_is_damaged_no_packet_and_no_face_leaves(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    codec = ("libx264", "libx265", "libvpx-vp9", "bframes")[seed % 4]
+    if codec != "bframes" and not can_encode(codec):
+        pytest.skip(f"this PyAV has no {codec}")
+    packets = (encoded(PICTURES, KEYS, preset="fast", bf="3", crf="12") if codec == "bframes"
+               else encoded(PICTURES, KEYS, codec))
+    content = stream("/video", packets, label=FORMATS.get(codec, "h264"))
+    raw = {packet for _, packet in packets}
+    for at in rng.choice(14, 3, replace=False):
+        topic, kind, stamp, data = content[at]
+        packet = bytes(opened(content[at]).data)
+        packet = (rng.bytes(80), packet[:len(packet) // 2], packet[40:], b"\0" * 50)[
+            rng.integers(4)]
+        content[at] = topic, kind, stamp, video(kind, stamp, packet, FORMATS.get(codec, "h264"))
+    source = write_bag(tmp_path / "in" / "bag", "mcap", content)
+    try:
+        outcome, target = run(source, tmp_path, writing=PLAIN)
+    except MediaError as error:
+        assert "no message that could be written" in str(error)
+        return
+    assert outcome.frames + outcome.withheld == 14
+    after = [bytes(opened(message).data) for message in read_bag(target)[0]]
+    assert len(after) == outcome.frames == len(lines(target)) and raw.isdisjoint(after)
+    assert not any(shows_canary(pixels) for pixels, _ in decoded(
+        after, DECODERS.get(codec, "h264")))
