@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from bag_support import FACE, ROS2, SIZE, Maker, read_bag, write_bag, write_split
+from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 from sample_faces import FakeFinder, make_face
 from test_media_bags import run, solid
@@ -128,6 +129,45 @@ def test_codecs_stay(tmp_path, codec):
         found = covered(target, topic, DECODERS[codec])
         assert indices(found) == list(range(14))
         assert [n for n, (*_, key) in enumerate(found) if key] == list(KEYS)
+
+
+@pytest.mark.parametrize("codec, form", [
+    ("libx265", "yuv420p10le"), ("libx264", "yuv444p"), ("libx264", "yuvj420p"),
+    ("libvpx-vp9", "yuv444p"), ("libx264", "gray")])
+def test_kinds_of_pixels(tmp_path, codec, form):
+    if not can_encode(codec):
+        pytest.skip(f"this PyAV has no {codec}")
+    packets = encoded(PICTURES, KEYS, codec, form)
+    source = write_bag(tmp_path / "in" / "bag", "mcap",
+                       stream("/video", packets, label=FORMATS[codec]))
+    outcome, target = run(source, tmp_path, writing=PLAIN)
+    assert outcome.faultless and outcome.frames == 14
+    found = covered(target, codec=DECODERS[codec])
+    assert indices(found) == list(range(14))
+    assert [n for n, (*_, key) in enumerate(found) if key] == list(KEYS)
+    before = decoded([packet for _, packet in packets], DECODERS[codec])
+    x, y, size = (int(value) for value in FACE)
+    for (old, _), (_, _, new, _) in zip(before, found, strict=True):
+        difference = np.abs(old.astype(int) - new)
+        assert difference[:, :20].mean() < 4
+        assert difference[y, x].max() > 40 or form == "gray"    # the cover is as grey
+
+
+def test_one_topic_of_two_types_is_two_streams(tmp_path):
+    packets = encoded(PICTURES[:4])
+    left, right = stream("/video", packets), stream("/video", packets, FFMPEG, "libx264")
+    source = tmp_path / "bag"
+    with Writer(source, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        made = {kind: writer.add_connection("/video", kind, typestore=ROS2)
+                for kind in (FOXGLOVE, FFMPEG)}
+        for pair in zip(left, right, strict=True):
+            for _, kind, stamp, data in pair:
+                writer.write(made[kind], stamp, data)
+    outcome, target = run(source, tmp_path, writing=PLAIN)
+    assert outcome.faultless and outcome.frames == 8
+    for kind in (FOXGLOVE, FFMPEG):
+        after = decoded([bytes(opened(m).data) for m in read_bag(target)[0] if m[1] == kind])
+        assert len(after) == 4 and not any(shows_canary(pixels) for pixels, _ in after)
 
 
 def test_where_nothing_is_covered_pictures_stay(tmp_path):

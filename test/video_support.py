@@ -82,16 +82,17 @@ def shows_canary(pixels: np.ndarray) -> bool:
 
 
 def encoded(pictures: Sequence[np.ndarray], keys: Collection[int] = (0,),
-            codec: str = "libx264", **options: str) -> list[tuple[int, bytes]]:
+            codec: str = "libx264", form: str = "yuv420p",
+            **options: str) -> list[tuple[int, bytes]]:
     """(index, packet) in the order in which they are decoded."""
     context = av.CodecContext.create(codec, "w")
     context.height, context.width = pictures[0].shape[:2]
-    context.pix_fmt, context.time_base = "yuv420p", Fraction(1, 25)
+    context.pix_fmt, context.time_base = form, Fraction(1, 25)
     context.framerate, context.gop_size, context.thread_count = Fraction(25), 1000, 1
     context.options = options or _OPTIONS[codec]
     found = []
     for index, pixels in enumerate(pictures):
-        frame = av.VideoFrame.from_ndarray(pixels, format="bgr24").reformat(format="yuv420p")
+        frame = av.VideoFrame.from_ndarray(pixels, format="bgr24").reformat(format=form)
         frame.pts = index
         frame.pict_type = PictureType.I if index in keys else PictureType.NONE
         found += [(packet.pts, bytes(packet)) for packet in context.encode(frame)]

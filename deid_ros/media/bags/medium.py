@@ -23,7 +23,7 @@ from deid_ros.media.bags.video_topics import VideoOutput, VideoTopics
 from deid_ros.media.bags.writer import BagWriter
 from deid_ros.media.files import Job
 from deid_ros.media.medium import Frame, Writing
-from deid_ros.media.topics import DROP
+from deid_ros.media.topics import DROP, TopicPlan
 from deid_ros.pipeline import Processed
 
 __all__ = ["BagMedium"]
@@ -87,7 +87,7 @@ class BagMedium:
         self.notes: list[str] = [f"{job.source}: {note}." for note in self._bag.notes]
         self.warnings: list[str] = []
         self._videos, self._crf = VideoTopics(gaps=self._bag.gaps), writing.crf
-        self._outputs: dict[str, VideoOutput] = {}
+        self._outputs: dict[tuple[str, str], VideoOutput] = {}      # by name and type
         self._first: Scan | None = None
         self.total = self._expect()
 
@@ -111,12 +111,12 @@ class BagMedium:
              "action": plan.action, "output": None if plan.action == DROP else shown(plan.name),
              "messages": self._written[plan.topic], "left_out": plan.dropped,
              **({"reason": plan.reason} if plan.reason else {}),
-             **self._codecs(plan.name)}
+             **self._codecs(plan)}
             for plan in self._verdicts.plans()],
             "beside_topics": [f"{kind} '{shown(name)}' is dropped" for kind, name in self._extras]}
 
-    def _codecs(self, name: str) -> dict[str, Any]:
-        output = self._outputs.get(name)
+    def _codecs(self, plan: TopicPlan) -> dict[str, Any]:
+        output = self._outputs.get((plan.name, plan.msgtype))
         return {"codecs": dict(output.codecs)} if output else {}
 
     def frames(self) -> Iterator[Frame]:
@@ -294,9 +294,8 @@ class BagMedium:
         self._drain()
 
     def _encode(self, entry: _Entry, decoded: Decoded, processed: Processed | None) -> None:
-        output = self._outputs.get(entry.name)
-        if output is None:
-            output = self._outputs[entry.name] = VideoOutput(shown(entry.topic), crf=self._crf)
+        output = self._outputs.setdefault((entry.name, entry.msgtype), VideoOutput(
+            shown(entry.topic), crf=self._crf))
         if processed is None:
             output.skip(decoded)
             entry.settle(None)
@@ -317,7 +316,7 @@ class BagMedium:
             head = self._queue[0]
             if head.waits != _ENCODER:
                 return (head.name,) if head.waits == _STAGES else None
-            for ready, data in self._outputs[head.name].finish():
+            for ready, data in self._outputs[head.name, head.msgtype].finish():
                 ready.settle(data)
             self._drain()
         return None
