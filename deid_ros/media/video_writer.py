@@ -68,7 +68,7 @@ _GRID, _EDGE = 16, 32
 
 
 class VideoWriter:
-    """A video with one picture stream and, where asked for, the input's sound.
+    """A video with a picture stream and, where asked for, the input's sound.
 
     Args:
         path: file to write, whatever its name ends with.
@@ -77,16 +77,21 @@ class VideoWriter:
         size: width and height of the frames (px).
         first: the input's first frame.
         writing: encoder, quality, sound and metadata.
+        beside: one that has begun the same file, as another of its streams; that one is
+            closed last.
 
     Raises:
         MediaError: there is no encoder for it.
     """
 
     def __init__(self, path: Path, *, suffix: str, reader: VideoReader,
-                 size: tuple[int, int], first: av.VideoFrame, writing: Writing) -> None:
+                 size: tuple[int, int], first: av.VideoFrame, writing: Writing,
+                 beside: VideoWriter | None = None) -> None:
         container, codec = encoder_for(suffix, reader.codec, writing.codec)
         try:
-            self._container = av.open(str(path), "w", format=container)
+            self._owns = beside is None
+            self._container: Any = (av.open(str(path), "w", format=container) if beside is None
+                                    else beside._container)
             options = dict(QUALITY.get(codec, {}))
             if writing.crf is not None and codec not in _BY_QUANTISER:
                 options["crf"] = f"{writing.crf:g}"
@@ -99,7 +104,7 @@ class VideoWriter:
             raise MediaError(f"No video can be written with {codec} in {container} "
                              f"({reason_of(error)}); name the output file .mp4 or .mkv with -o"
                              + (", or leave the sound." if reader.sound else ".")) from None
-        if writing.keep_metadata:
+        if writing.keep_metadata and self._owns:
             self._container.metadata.update(
                 {key: value for key, value in reader.metadata.items()
                  if _KEPT.fullmatch(key) and len(value) <= _LONGEST and value.isprintable()})
@@ -192,16 +197,18 @@ class VideoWriter:
         self._sound[packet.stream.index].add(packet)
 
     def close(self) -> None:
-        """Write what the encoder still holds, and the index."""
+        """Write what the encoder still holds, and, where this one began the file, the index."""
         self._mux(self._stream.encode(None))
         for track in self._sound.values():
             track.finish()
-        self._container.close()
+        if self._owns:
+            self._container.close()
 
     def abandon(self) -> None:
         """Close without caring what becomes of the file."""
-        with contextlib.suppress(Exception):
-            self._container.close()
+        if self._owns:
+            with contextlib.suppress(Exception):
+                self._container.close()
 
 
 def converted(pixels: np.ndarray, form: str, colours: Colours) -> av.VideoFrame:
