@@ -18,8 +18,9 @@ from deid_ros.config import defaults
 from deid_ros.faces import empty_faces
 from deid_ros.media import Job, Writing, process
 from deid_ros.media.orientation import DisplayTurn
+from deid_ros.media.tracks import Times
 from deid_ros.media.video_writer import VideoWriter, _planes
-from deid_ros.media.videos import VideoReader, _Times
+from deid_ros.media.videos import VideoReader
 from deid_ros.pipeline import Pipeline
 
 TURNS = [(1, 0, 0, 1), (-1, 0, 0, 1), (0, 1, -1, 0), (0, -1, 1, 0), (0, 1, 1, 0)]
@@ -94,7 +95,7 @@ def test_pictures_with_exif_in_a_video(tmp_path):
 
 
 def times(stamps, step=40):
-    clock = _Times(step)
+    clock = Times(step)
     return [clock.next(SimpleNamespace(pts=stamp, dts=None)) for stamp in stamps]
 
 

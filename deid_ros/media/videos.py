@@ -18,7 +18,7 @@ from deid_ros.media.changes import changes, lost_tracks, streams_of
 from deid_ros.media.files import Job
 from deid_ros.media.medium import Frame, Writing
 from deid_ros.media.orientation import DisplayTurn
-from deid_ros.media.tracks import Tracks, track_name
+from deid_ros.media.tracks import Times, Tracks, track_name
 from deid_ros.pipeline import Processed
 
 __all__ = ["FULL", "SCALING", "SWS_MATRIX", "Colours", "VideoMedium", "VideoReader", "colours_of",
@@ -27,7 +27,6 @@ __all__ = ["FULL", "SCALING", "SWS_MATRIX", "Colours", "VideoMedium", "VideoRead
 # Numbers of the specification (ITU-T H.273) and of FFmpeg's scaler for the matrices.
 _BT709, _BT601, _LIMITED, FULL = 1, 6, 1, 2
 SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
-_ANEW = 5       # frames by which time goes backwards where recordings were joined
 # Without exact rounding every conversion makes a video a little darker.
 # And without whole colours across (FULL_CHR_H_INT) FFmpeg's quick way takes a level more.
 SCALING = (int(Interpolation.BILINEAR) | int(getattr(Interpolation, "ACCURATE_RND", 0x40000))
@@ -123,7 +122,7 @@ class VideoReader:
     def __iter__(self) -> Iterator[tuple[np.ndarray, int, av.VideoFrame]]:
         """(BGR uint8 (H, W, 3) upright, pts in ``time_base``, the frame) by rising pts."""
         step = max(1, round(1 / (self.rate * self.time_base)))
-        times = _Times(step)
+        times = Times(step)
         for frame in self._decoded():
             pts = times.next(frame)
             pixels = to_bgr(frame, self.colours(frame))
@@ -175,40 +174,6 @@ class VideoReader:
                 self.lost += 1
             if packet is None:
                 return
-
-
-class _Times:
-    """The time of each frame, where a container gives wrong ones or none.
-
-    As FFmpeg's own best effort: of presentation and decoding stamps those that
-    went backwards less often. AVI, for one, has no presentation stamps. Where recordings
-    were joined and time begins anew, it goes on from the last frame.
-    """
-
-    def __init__(self, step: int) -> None:
-        self._step, self._last, self._offset = step, None, 0
-        self._pts, self._dts, self._bad_pts, self._bad_dts = -(1 << 62), -(1 << 62), 0, 0
-
-    def next(self, frame: av.VideoFrame) -> int:
-        pts, dts = frame.pts, frame.dts
-        if dts is not None:
-            self._bad_dts += dts <= self._dts
-            self._dts = dts
-        if pts is not None:
-            self._bad_pts += pts <= self._pts
-            self._pts = pts
-        chosen = pts if pts is not None and (dts is None or self._bad_pts <= self._bad_dts) else dts
-        if self._offset and chosen is not None and chosen > self._last:
-            self._offset = 0    # one wrong stamp, and no other recording
-        if chosen is not None:
-            chosen += self._offset
-        if self._last is not None:
-            if chosen is not None and chosen < self._last - _ANEW * self._step:
-                self._offset += self._last + self._step - chosen
-                chosen = self._last + self._step
-            chosen = self._last + self._step if chosen is None else max(chosen, self._last + 1)
-        self._last = chosen or 0
-        return self._last
 
 
 def colours_of(frame: av.VideoFrame, height: int) -> Colours:
