@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 from fractions import Fraction
 from types import SimpleNamespace
@@ -166,3 +167,22 @@ def test_sound_goes_on_where_recordings_were_joined(tmp_path, suffix):
     source.write_bytes(one + one)
     # Where one file ends and the next begins, a packet is cut in two.
     assert abs(kept(source, suffix, most_lost=1)[0] - 2) < 0.2
+
+
+def test_frames_are_freed_at_once(tmp_path):
+    """Memory must not wait for Python to look for cycles."""
+    source = clip(tmp_path / "a.mkv", range(0, 6000, 40))
+
+    def alive():
+        return sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        with VideoReader(source) as reader:
+            for _, _, frame in reader:
+                assert DisplayTurn(frame).swapped is False
+                assert alive() < before + 50     # decoders give several at a time
+    finally:
+        gc.enable()
