@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,11 +31,15 @@ from video_support import (
     video,
 )
 
+from deid_ros.cli import main
 from deid_ros.config import defaults
 from deid_ros.errors import DetectorError, MediaError
 from deid_ros.media import TopicWishes, Writing, beside
 from deid_ros.media.bags import Bag
 from deid_ros.media.bags import video as coding
+from deid_ros.media.bags.packets import video_in
+from deid_ros.media.bags.scan import Damage
+from deid_ros.media.bags.video_topics import VideoTopics
 from deid_ros.pipeline import Pipeline
 from deid_ros.replacer import Replacer
 
@@ -522,3 +527,38 @@ def test_whatever_is_damaged_no_packet_and_no_face_leaves(tmp_path, seed):
     assert len(after) == outcome.frames == len(lines(target)) and raw.isdisjoint(after)
     assert not any(shows_canary(pixels) for pixels, _ in decoded(
         after, DECODERS.get(codec, "h264")))
+
+
+def test_where_the_file_is_damaged_packets_are_missing():
+    class About:
+        topic, msgtype = "/video", FOXGLOVE
+
+    damaged = SimpleNamespace(damage=Damage())
+    videos = VideoTopics(gaps=False)
+
+    def push(number, packet):
+        message = video_in(video(FOXGLOVE, START, packet), FOXGLOVE, ros1=False)
+        return [*videos.watch(damaged, number), *videos.push(About, number, message)]
+
+    found = []
+    for number, packet in encoded(PICTURES, KEYS):
+        if number == 2:
+            damaged.damage.add("a chunk cannot be read")
+        found += push(number, packet)
+    said = [result.found for _, result in found]
+    assert [n for n, each in enumerate(said) if isinstance(each, str)] == [2, 3, 4]
+    assert all("damaged or missing" in each for each in said[2:5])
+
+
+def test_a_dry_run_tells_of_videos(tmp_path, capsys, monkeypatch):
+    content = stream("/video", encoded(PICTURES, KEYS))[2:] + stream(
+        "/odd", encoded(PICTURES[:3]), label="theora")
+    write_bag(tmp_path / "in" / "bag", "mcap", sorted(content, key=lambda m: m[2]))
+    monkeypatch.chdir(tmp_path)
+    main(["run", "in", "--dry-run"])
+    said = capsys.readouterr().out
+    assert ("/video: 12 messages, foxglove_msgs/msg/CompressedVideo: made anonymous (3 of 12 "
+            "messages are left out: it comes before the first key frame") in said
+    assert ("/odd: 3 messages, foxglove_msgs/msg/CompressedVideo: dropped (The codec "
+            "'theora'") in said
+    assert not (tmp_path / "out").exists()
