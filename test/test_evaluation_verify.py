@@ -9,10 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from bag_support import FACE, SIZE, Maker, pixels, write_bag
+from bag_support import FACE, SIZE, Maker, pixels, read_bag, write_bag
 from sample_faces import FakeFinder, make_face
 from test_media_files import closed
 from test_media_videos import write
+from video_support import FFMPEG, encoded, picture, stream, video
 
 from deid_ros import pipeline as module
 from deid_ros.cli import main
@@ -279,3 +280,53 @@ def test_details_tell_what_is_still_there():
     assert shows_original(dim, dim, box) and not shows_original(dim, np.full_like(a, 99), box)
     assert not shows_original(a, a, [200, 200, 10, 10])
     assert not shows_original(a, a, [5, 5, 0, 0])
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_videos_of_bags_are_looked_at_picture_by_picture(capsys, damaged):
+    pictures = [picture(index) for index in range(14)]
+    content = stream("/video", encoded(pictures, (0, 5, 9)))
+    content += stream("/more", encoded(pictures, (0, 5), preset="fast", bf="2", crf="12"), FFMPEG,
+                      "libx264")
+    if damaged:     # begins without a key frame; a packet is cut off
+        topic, kind, stamp, data = content[10]
+        content[10] = topic, kind, stamp, video(kind, stamp, b"\x11" * 60)
+        del content[0]
+    write_bag(Path("films/bag"), "mcap", sorted(content, key=lambda m: m[2]))
+    assert main(["run", "films", "-o", "out/films", "--replace", "solid", "--topic-map",
+                 "/video:=/covered"]) == damaged
+    shown = 5 if damaged else 14
+    words = ("verify", "out/films", "--against", "films")
+    capsys.readouterr()
+    assert main([*words]) == 0
+    out, err = capsys.readouterr()
+    assert err == "" and f"{shown + 14} boxes compared, 0 still show the input" in out
+    # The input in the place of the output.
+    shutil.rmtree("out/films/bag")
+    shutil.copytree("films/bag", "out/films/bag")
+    rewrite("out/films/bag")
+    manifest = beside(Path("out/films/bag"))[1]
+    manifest.write_text(manifest.read_text().replace('"/covered"', '"/video"'))
+    faces = beside(Path("out/films/bag"))[0]
+    faces.write_text(faces.read_text().replace('"/covered"', '"/video"'))
+    rewrite("out/films/bag")
+    assert main([*words]) == 1
+    err = capsys.readouterr().err
+    assert "boxes that are said to be covered still show the input" in err
+    # Without the packets that were withheld nothing else is said than where it shows.
+    assert damaged or err.count("\n") == 1 and "28 boxes" in err
+
+
+def test_a_packet_that_shows_nothing_is_found(capsys):
+    pictures = [picture(index) for index in range(6)]
+    write_bag(Path("films/bag"), "mcap", stream("/video", encoded(pictures)))
+    assert main(["run", "films", "-o", "out/films", "--replace", "solid"]) == 0
+    content = read_bag(Path("out/films/bag"))[0]
+    topic, kind, stamp, data = content[3]
+    content[3] = topic, kind, stamp, video(kind, stamp, b"\x11" * 60)
+    shutil.rmtree("out/films/bag")
+    write_bag(Path("out/films/bag"), "mcap", content)
+    rewrite("out/films/bag")
+    capsys.readouterr()
+    assert main(["verify", "out/films"]) == 1
+    assert "frame 3 cannot be read" in capsys.readouterr().err

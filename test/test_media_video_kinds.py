@@ -258,26 +258,6 @@ def test_only_the_start_of_a_file_is_refused_in_a_sentence(tmp_path, size, suffi
     assert str(source) in str(error.value)
 
 
-def test_further_tracks_are_named(tmp_path):
-    source = tmp_path / "a.mkv"
-    with av.open(str(source), "w") as container:
-        tracks = [container.add_stream("libx264", rate=25) for _ in range(2)]
-        for stream in tracks:
-            stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        for i in range(5):
-            for stream in tracks:
-                frame = av.VideoFrame.from_ndarray(picture(i), format="bgr24").reformat(
-                    format="yuv420p")
-                frame.pts = i
-                container.mux(stream.encode(frame))
-        for stream in tracks:
-            container.mux(stream.encode(None))
-    outcome, _ = run(source)
-    assert not outcome.faultless
-    said = "stream 1 (video, h264) is left behind, it was not made anonymous."
-    assert [words for words in outcome.problems if said in words]
-
-
 @pytest.mark.parametrize("codec, suffix", [
     ("aac", ".mp4"), ("flac", ".mkv"), ("libvorbis", ".mkv"), ("libopus", ".webm"),
     ("pcm_s16le", ".mov"), ("libmp3lame", ".mkv")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 from fractions import Fraction
 from types import SimpleNamespace
@@ -18,8 +19,9 @@ from deid_ros.config import defaults
 from deid_ros.faces import empty_faces
 from deid_ros.media import Job, Writing, process
 from deid_ros.media.orientation import DisplayTurn
+from deid_ros.media.tracks import Times
 from deid_ros.media.video_writer import VideoWriter, _planes
-from deid_ros.media.videos import VideoReader, _Times
+from deid_ros.media.videos import VideoReader
 from deid_ros.pipeline import Pipeline
 
 TURNS = [(1, 0, 0, 1), (-1, 0, 0, 1), (0, 1, -1, 0), (0, -1, 1, 0), (0, 1, 1, 0)]
@@ -94,7 +96,7 @@ def test_pictures_with_exif_in_a_video(tmp_path):
 
 
 def times(stamps, step=40):
-    clock = _Times(step)
+    clock = Times(step)
     return [clock.next(SimpleNamespace(pts=stamp, dts=None)) for stamp in stamps]
 
 
@@ -165,3 +167,22 @@ def test_sound_goes_on_where_recordings_were_joined(tmp_path, suffix):
     source.write_bytes(one + one)
     # Where one file ends and the next begins, a packet is cut in two.
     assert abs(kept(source, suffix, most_lost=1)[0] - 2) < 0.2
+
+
+def test_frames_are_freed_at_once(tmp_path):
+    """Memory must not wait for Python to look for cycles."""
+    source = clip(tmp_path / "a.mkv", range(0, 6000, 40))
+
+    def alive():
+        return sum(isinstance(each, av.VideoFrame) for each in gc.get_objects())
+
+    gc.collect()
+    before = alive()
+    gc.disable()
+    try:
+        with VideoReader(source) as reader:
+            for _, _, frame in reader:
+                assert DisplayTurn(frame).swapped is False
+                assert alive() < before + 50     # decoders give several at a time
+    finally:
+        gc.enable()

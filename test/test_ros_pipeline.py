@@ -51,7 +51,8 @@ def test_a_moving_face_gets_another_one(context, astronaut):
     """All five stages, composed, on the astronaut: who is seen is somebody else."""
     from deid_ros.detector import FaceFinder
     frames = [frame for frame, _ in zip(pan_and_zoom(astronaut, size=(640, 480)), range(12))]
-    with running(context, overrides={"matcher": {"key": "test"}}) as (graph, probe):
+    with running(context, overrides={"matcher": {"key": "test"},
+                                     "replacer": {"deadline_ms": 4000.0}}) as (graph, probe):
         for i, frame in enumerate(frames):
             probe.send(frame, 10**8 * (i + 1))
             time.sleep(0.12)

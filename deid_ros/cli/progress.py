@@ -162,5 +162,6 @@ def _outlook(job: Job, writing: Writing) -> list[str]:
     with VideoReader(job.source) as reader:
         encoder_for(job.target.suffix, reader.codec, writing.codec)
         sound = "kept" if writing.keep_audio else "left behind"
+        more = f", {len(reader.tracks)} tracks" if len(reader.tracks) > 1 else ""
         return [f"video, {reader.codec}, {reader.stream.width}x{reader.stream.height}, "
-                f"{reader.count or 'unknown'} frames; sound {sound}"]
+                f"{reader.count or 'unknown'} frames{more}; sound {sound}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -141,10 +142,18 @@ def frames_of(path: Path, topics: Mapping[str, str], scratch: Path
         for frame in picture_frames(path):
             yield frame.topic, frame.pixels
     else:
-        from deid_ros.media.videos import VideoReader
-        with VideoReader(path) as reader:
-            for pixels, _, _ in reader:
-                yield None, pixels
+        yield from _video_frames(path)
+
+
+def _video_frames(path: Path) -> Iterator[tuple[str | None, np.ndarray]]:
+    from deid_ros.media.tracks import Tracks, track_name
+    from deid_ros.media.videos import VideoReader
+
+    with ExitStack() as stack:
+        tracks = stack.enter_context(VideoReader(path)).tracks
+        readers = [stack.enter_context(VideoReader(path, track=index)) for index in tracks]
+        for number, (pixels, _, _) in Tracks(readers):
+            yield track_name(number, len(readers)), pixels
 
 
 def _is_bag(path: Path) -> bool:
@@ -154,23 +163,6 @@ def _is_bag(path: Path) -> bool:
 def _bag_frames(path: Path, topics: Mapping[str, str], scratch: Path
                 ) -> Iterator[tuple[str, np.ndarray | FrameError]]:
     from deid_ros.media.bags import Bag
-    from deid_ros.media.bags.scan import zstd
 
-    bag = Bag(path)
-    for number in range(len(bag.files)):
-        scan = bag.open(number, scratch=scratch)
-        try:
-            for connection, _, data in scan.messages():
-                about = next((c for c in scan.connections if c.id == connection), None)
-                if about is None or about.topic not in topics:
-                    continue
-                found: np.ndarray | FrameError
-                try:
-                    found = bag.image(about, data).frame()
-                except FrameError as error:
-                    found = error
-                except zstd.ZstdError as error:
-                    found = FrameError(f"It cannot be unpacked ({error}).")
-                yield topics[about.topic], found
-        finally:
-            scan.close()
+    for topic, found in Bag(path).pictures(topics, scratch=scratch):
+        yield topics[topic], found

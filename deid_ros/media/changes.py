@@ -15,13 +15,13 @@ def streams_of(reader: Any) -> list[dict[str, Any]]:
     """Every stream of an open ``VideoReader``, and what becomes of it."""
     kept = [reader.stream, *reader.sound]
     return [{"index": stream.index, "kind": _kind(stream), "codec": _codec(stream),
-             "action": "made anonymous" if stream is reader.stream
+             "action": "made anonymous" if stream.index in reader.tracks
              else "encoded again" if stream in kept else "left behind"}
             for stream in sorted([reader.stream, *reader.others], key=lambda s: s.index)]
 
 
 def lost_tracks(streams: list[dict[str, Any]]) -> list[str]:
-    """A sentence for each further track of pictures or texts that people watch."""
+    """A sentence for each track of pictures or texts that people watch and that is lost."""
     return [_left_behind(stream) for stream in streams
             if stream["action"] == "left behind" and stream["kind"] in ("video", "subtitle")]
 

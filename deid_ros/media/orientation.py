@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 
 __all__ = ["DisplayTurn"]
 
@@ -16,7 +17,9 @@ _QUARTERS = ((1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))
 def _matrix(frame: Any) -> tuple[int, ...]:
     """a, b, c, d of the display matrix; where it is all zero, it says nothing."""
     try:
-        entries = list(frame.side_data)
+        # A frame that is asked for it keeps it, and is kept by it: memory would fill with
+        # frames that nobody needs, until Python looks for such cycles.
+        entries = list(SideDataContainer(frame))
     except ValueError:   # a kind that PyAV has no name for; it still knows the turn
         return _QUARTERS[round(frame.rotation / 90) % 4]
     for entry in entries:

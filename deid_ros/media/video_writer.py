@@ -17,16 +17,25 @@ from deid_ros.media.marking import mark_texts
 from deid_ros.media.medium import Writing
 from deid_ros.media.orientation import DisplayTurn
 from deid_ros.media.sound import SoundTrack
-from deid_ros.media.videos import FULL, SCALING, SWS_MATRIX, Shown, VideoReader, reason_of
+from deid_ros.media.videos import (
+    FULL,
+    SCALING,
+    SWS_MATRIX,
+    Colours,
+    Shown,
+    VideoReader,
+    reason_of,
+)
 
-__all__ = ["VideoWriter", "encoder_for"]
+__all__ = ["ENCODERS", "QUALITY", "VideoWriter", "can_encode", "converted", "encoder_for",
+           "pixel_format", "restored"]
 
 # Container by the end of the name, where FFmpeg's own guess needs a name.
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm",
                ".avi": "avi", ".mpg": "mpeg", ".mpeg": "mpeg", ".ts": "mpegts", ".mts": "mpegts",
                ".m2ts": "mpegts", ".ogv": "ogg", ".3gp": "3gp", ".flv": "flv"}
 # Encoders by the input's codec, the wanted one first. H.264 stands in for the rest.
-_ENCODERS = {"h264": ("libx264",), "hevc": ("libx265",), "vp8": ("libvpx",),
+ENCODERS = {"h264": ("libx264",), "hevc": ("libx265",), "vp8": ("libvpx",),
              "vp9": ("libvpx-vp9",), "av1": ("libsvtav1", "libaom-av1"), "mpeg4": ("mpeg4",),
              "mpeg2video": ("mpeg2video",), "mpeg1video": ("mpeg1video",), "mjpeg": ("mjpeg",),
              "ffv1": ("ffv1",)}
@@ -37,7 +46,7 @@ _ONLY = {"webm": ("libvpx-vp9", "libsvtav1", "libvpx"), "ogg": ("libtheora",),
 # Visually close to the input at a bearable size, and quick. Without x264's 'mbtree', which
 # gives the same frames other bits now and then: a run that was cut off and resumed must
 # come to the same end.
-_QUALITY = {"libx264": {"crf": "20", "preset": "superfast", "x264-params": "mbtree=0"},
+QUALITY = {"libx264": {"crf": "20", "preset": "superfast", "x264-params": "mbtree=0"},
             "libx265": {"crf": "20", "preset": "veryfast",
                         "x265-params": "log-level=error:pools=none:frame-threads=1"},
             "libvpx-vp9": {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6"},
@@ -60,7 +69,7 @@ _GRID, _EDGE = 16, 32
 
 
 class VideoWriter:
-    """A video with one picture stream and, where asked for, the input's sound.
+    """A video with a picture stream and, where asked for, the input's sound.
 
     Args:
         path: file to write, whatever its name ends with.
@@ -69,17 +78,22 @@ class VideoWriter:
         size: width and height of the frames (px).
         first: the input's first frame.
         writing: encoder, quality, sound and metadata.
+        beside: one that has begun the same file, as another of its streams; that one is
+            closed last.
 
     Raises:
         MediaError: there is no encoder for it.
     """
 
     def __init__(self, path: Path, *, suffix: str, reader: VideoReader,
-                 size: tuple[int, int], first: av.VideoFrame, writing: Writing) -> None:
+                 size: tuple[int, int], first: av.VideoFrame, writing: Writing,
+                 beside: VideoWriter | None = None) -> None:
         container, codec = encoder_for(suffix, reader.codec, writing.codec)
         try:
-            self._container = av.open(str(path), "w", format=container)
-            options = dict(_QUALITY.get(codec, {}))
+            self._owns = beside is None
+            self._container: Any = (av.open(str(path), "w", format=container) if beside is None
+                                    else beside._container)
+            options = dict(QUALITY.get(codec, {}))
             if writing.crf is not None and codec not in _BY_QUANTISER:
                 options["crf"] = f"{writing.crf:g}"
             if container == "avi":
@@ -91,7 +105,7 @@ class VideoWriter:
             raise MediaError(f"No video can be written with {codec} in {container} "
                              f"({reason_of(error)}); name the output file .mp4 or .mkv with -o"
                              + (", or leave the sound." if reader.sound else ".")) from None
-        if writing.keep_metadata:
+        if writing.keep_metadata and self._owns:
             self._container.metadata.update(
                 {key: value for key, value in reader.metadata.items()
                  if _KEPT.fullmatch(key) and len(value) <= _LONGEST and value.isprintable()})
@@ -103,7 +117,7 @@ class VideoWriter:
         # Half the colours need whole pairs of pixels.
         even = size[0] % 2 == 0 and size[1] % 2 == 0
         swapped = DisplayTurn(first).swapped
-        self._format = self.pixel_format = _pixel_format(codec, even, first.format, swapped)
+        self._format = self.pixel_format = pixel_format(codec, even, first.format, swapped)
         deep = self._format.endswith(_DEEP)
         # Turned fields are no fields.
         self.interlaced = (first.interlaced_frame and codec == "libx264" and not swapped
@@ -164,40 +178,11 @@ class VideoWriter:
         self._mux(self._stream.encode(frame))
 
     def _converted(self, pixels: np.ndarray) -> av.VideoFrame:
-        """BGR uint8 (H, W, 3) in the numbers of the output."""
-        return av.VideoFrame.from_ndarray(pixels, format="bgr24").reformat(
-            format=self._format, src_color_range=FULL, interpolation=SCALING,
-            dst_colorspace=SWS_MATRIX[self._colours.matrix],
-            dst_color_range=self._colours.range)
+        return converted(pixels, self._format, self._colours)
 
     def _restored(self, pixels: np.ndarray, decoded: av.VideoFrame,
                   mask: np.ndarray) -> av.VideoFrame:
-        """The decoded numbers, upright, with the pixels of the mask put into them."""
-        height, width = mask.shape
-        # A frame of its own: a decoded one has kinds of pictures and texts with it.
-        made = av.VideoFrame(width, height, self._format)
-        made.color_range, made.colorspace = self._colours.range, self._colours.matrix
-        turn, planes = DisplayTurn(decoded), _planes(made)
-        for plane, old in zip(planes, _planes(decoded.reformat(format=self._format)), strict=True):
-            plane[:] = turn.upright(old)
-        x, y, across, down = cv2.boundingRect(mask)
-        if not across:
-            return made
-        # Only the surroundings of what is covered are converted.
-        left, top = (max(at - _EDGE, 0) // _GRID * _GRID for at in (x, y))
-        right = min(-(-(x + across + _EDGE) // _GRID) * _GRID, width)
-        bottom = min(-(-(y + down + _EDGE) // _GRID) * _GRID, height)
-        box = np.s_[top:bottom, left:right]
-        covers = _planes(self._converted(np.ascontiguousarray(pixels[box])))
-        # A colour of several pixels is covered if one of them is.
-        wide = cv2.dilate(mask[box], np.ones((3, 3), np.uint8))
-        for plane, new in zip(planes, covers, strict=True):
-            rows, columns = round(height / plane.shape[0]), round(width / plane.shape[1])
-            where = mask[box] if rows == columns == 1 else cv2.resize(
-                wide, new.shape[::-1], interpolation=cv2.INTER_NEAREST)
-            cv2.copyTo(new, where, plane[top // rows:top // rows + new.shape[0],
-                                         left // columns:left // columns + new.shape[1]])
-        return made
+        return restored(pixels, decoded, mask, self._format, self._colours)
 
     def _mux(self, packets: Any) -> None:
         for packet in packets:
@@ -215,16 +200,61 @@ class VideoWriter:
         self._sound[packet.stream.index].add(packet)
 
     def close(self) -> None:
-        """Write what the encoder still holds, and the index."""
+        """Write what the encoder still holds, and, where this one began the file, the index."""
         self._mux(self._stream.encode(None))
         for track in self._sound.values():
             track.finish()
-        self._container.close()
+        if self._owns:
+            self._container.close()
 
     def abandon(self) -> None:
         """Close without caring what becomes of the file."""
-        with contextlib.suppress(Exception):
-            self._container.close()
+        if self._owns:
+            with contextlib.suppress(Exception):
+                self._container.close()
+
+
+def converted(pixels: np.ndarray, form: str, colours: Colours) -> av.VideoFrame:
+    """BGR uint8 (H, W, 3) in the numbers of a pixel format."""
+    return av.VideoFrame.from_ndarray(pixels, format="bgr24").reformat(
+        format=form, src_color_range=FULL, interpolation=SCALING,
+        dst_colorspace=SWS_MATRIX[colours.matrix], dst_color_range=colours.range)
+
+
+def restored(pixels: np.ndarray, decoded: av.VideoFrame, mask: np.ndarray, form: str,
+             colours: Colours) -> av.VideoFrame:
+    """The decoded numbers, upright, with the pixels of the mask put into them.
+
+    Args:
+        pixels: BGR uint8 (H, W, 3), upright.
+        mask: uint8 (H, W), 0 where numbers stay.
+        form: pixel format of the result.
+    """
+    height, width = mask.shape
+    # A frame of its own: a decoded one has kinds of pictures and texts with it.
+    made = av.VideoFrame(width, height, form)
+    made.color_range, made.colorspace = colours.range, colours.matrix
+    turn, planes = DisplayTurn(decoded), _planes(made)
+    for plane, old in zip(planes, _planes(decoded.reformat(format=form)), strict=True):
+        plane[:] = turn.upright(old)
+    x, y, across, down = cv2.boundingRect(mask)
+    if not across:
+        return made
+    # Only the surroundings of what is covered are converted.
+    left, top = (max(at - _EDGE, 0) // _GRID * _GRID for at in (x, y))
+    right = min(-(-(x + across + _EDGE) // _GRID) * _GRID, width)
+    bottom = min(-(-(y + down + _EDGE) // _GRID) * _GRID, height)
+    box = np.s_[top:bottom, left:right]
+    covers = _planes(converted(np.ascontiguousarray(pixels[box]), form, colours))
+    # A colour of several pixels is covered if one of them is.
+    wide = cv2.dilate(mask[box], np.ones((3, 3), np.uint8))
+    for plane, new in zip(planes, covers, strict=True):
+        rows, columns = round(height / plane.shape[0]), round(width / plane.shape[1])
+        where = mask[box] if rows == columns == 1 else cv2.resize(
+            wide, new.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        cv2.copyTo(new, where, plane[top // rows:top // rows + new.shape[0],
+                                     left // columns:left // columns + new.shape[1]])
+    return made
 
 
 def encoder_for(suffix: str, codec: str, asked: str = "") -> tuple[str, str]:
@@ -253,23 +283,24 @@ def _tag_of(reader: VideoReader) -> str:
 
 def _encoder(codec: str, container: str, asked: str) -> str:
     if asked:
-        for name in (asked, *_ENCODERS.get(asked, ())):
-            if _can_encode(name):
+        for name in (asked, *ENCODERS.get(asked, ())):
+            if can_encode(name):
                 return name
         raise MediaError(f"This PyAV has no encoder '{asked}'; choose another --codec, as h264, "
                          "hevc, vp9, av1 or mjpeg.")
-    wanted = (*_ENCODERS.get(codec, ()), *_ELSE)
+    wanted = (*ENCODERS.get(codec, ()), *_ELSE)
     if container in _ONLY:
         only = _ONLY[container]
         wanted = (*(name for name in wanted if name in only), *only)
     for name in wanted:
-        if name in av.codecs_available and _can_encode(name):
+        if name in av.codecs_available and can_encode(name):
             return name
     raise MediaError(f"This PyAV has no encoder for {codec} in {container}; name the output file "
                      ".mp4 with -o.")
 
 
-def _can_encode(name: str) -> bool:
+def can_encode(name: str) -> bool:
+    """Whether this PyAV has an encoder."""
     try:
         av.codec.Codec(name, "w")
         return True
@@ -277,7 +308,7 @@ def _can_encode(name: str) -> bool:
         return False
 
 
-def _pixel_format(codec: str, even: bool, before: av.VideoFormat, swapped: bool) -> str:
+def pixel_format(codec: str, even: bool, before: av.VideoFormat, swapped: bool) -> str:
     """As fine in its colours, and as deep, as the input where the encoder can do that."""
     if codec == "mpeg4":
         return "yuv420p"

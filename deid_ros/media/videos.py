@@ -18,14 +18,15 @@ from deid_ros.media.changes import changes, lost_tracks, streams_of
 from deid_ros.media.files import Job
 from deid_ros.media.medium import Frame, Writing
 from deid_ros.media.orientation import DisplayTurn
+from deid_ros.media.tracks import Times, Tracks, track_name
 from deid_ros.pipeline import Processed
 
-__all__ = ["VideoMedium", "VideoReader"]
+__all__ = ["FULL", "SCALING", "SWS_MATRIX", "Colours", "VideoMedium", "VideoReader", "colours_of",
+           "reason_of", "to_bgr"]
 
 # Numbers of the specification (ITU-T H.273) and of FFmpeg's scaler for the matrices.
 _BT709, _BT601, _LIMITED, FULL = 1, 6, 1, 2
 SWS_MATRIX = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
-_ANEW = 5       # frames by which time goes backwards where recordings were joined
 # Without exact rounding every conversion makes a video a little darker.
 # And without whole colours across (FULL_CHR_H_INT) FFmpeg's quick way takes a level more.
 SCALING = (int(Interpolation.BILINEAR) | int(getattr(Interpolation, "ACCURATE_RND", 0x40000))
@@ -49,9 +50,10 @@ class Shown(NamedTuple):
 
 
 class VideoReader:
-    """The frames of a video's main picture stream, upright, one after another.
+    """The frames of one of a video's picture streams, upright, one after another.
 
     Attributes:
+        tracks: the indices of all its picture streams, in their order.
         size: width and height (px) of the upright frames.
         rate: average frames a second, for an encoder's book-keeping.
         time_base: seconds per unit of a frame's ``pts``.
@@ -65,13 +67,14 @@ class VideoReader:
         sound: the streams whose packets ``on_sound`` is called with, as they come.
 
     Args:
+        track: index of the stream to read, by default the main one.
         on_sound: is given the packets of the sound; without, they are left alone.
 
     Raises:
         MediaError: there is no video in the file.
     """
 
-    def __init__(self, path: Path, *,
+    def __init__(self, path: Path, *, track: int | None = None,
                  on_sound: Callable[[Any], None] | None = None) -> None:
         self.path, self.lost, self._on_sound = path, 0, on_sound
         try:
@@ -86,6 +89,10 @@ class VideoReader:
         self.stream = self._container.streams.best("video")
         if self.stream not in pictures:
             self.stream = pictures[0]
+        self.tracks = [stream.index for stream in pictures
+                       if stream is self.stream or stream.codec_context is not None]
+        if track is not None:
+            self.stream = self._container.streams[track]
         self.stream.thread_type = "AUTO"
         self.sound = list(self._container.streams.audio) if on_sound else []
         self.metadata = dict(self._container.metadata)
@@ -115,10 +122,10 @@ class VideoReader:
     def __iter__(self) -> Iterator[tuple[np.ndarray, int, av.VideoFrame]]:
         """(BGR uint8 (H, W, 3) upright, pts in ``time_base``, the frame) by rising pts."""
         step = max(1, round(1 / (self.rate * self.time_base)))
-        times = _Times(step)
+        times = Times(step)
         for frame in self._decoded():
             pts = times.next(frame)
-            pixels = _to_bgr(frame, self.colours(frame))
+            pixels = to_bgr(frame, self.colours(frame))
             yield DisplayTurn(frame).upright(pixels), pts, frame
 
     def samples(self, count: int) -> Iterator[np.ndarray]:
@@ -128,7 +135,7 @@ class VideoReader:
             if length and number:
                 self._container.seek(int(length * number / count))
             for frame in self._decoded():
-                pixels = _to_bgr(frame, self.colours(frame))
+                pixels = to_bgr(frame, self.colours(frame))
                 yield DisplayTurn(frame).upright(pixels)
                 break
 
@@ -141,11 +148,7 @@ class VideoReader:
 
     def colours(self, frame: av.VideoFrame) -> Colours:
         """How a frame's numbers mean colours; what is not said is as players assume."""
-        matrix = int(frame.colorspace)
-        if matrix not in SWS_MATRIX:
-            matrix = _BT709 if self.stream.height >= 720 else _BT601
-        full = int(frame.color_range) == FULL or frame.format.name.startswith("yuvj")
-        return Colours(matrix, FULL if full else _LIMITED)
+        return colours_of(frame, self.stream.height)
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(self.stream, *self.sound)
@@ -173,41 +176,17 @@ class VideoReader:
                 return
 
 
-class _Times:
-    """The time of each frame, where a container gives wrong ones or none.
-
-    As FFmpeg's own best effort: of presentation and decoding stamps those that
-    went backwards less often. AVI, for one, has no presentation stamps. Where recordings
-    were joined and time begins anew, it goes on from the last frame.
-    """
-
-    def __init__(self, step: int) -> None:
-        self._step, self._last, self._offset = step, None, 0
-        self._pts, self._dts, self._bad_pts, self._bad_dts = -(1 << 62), -(1 << 62), 0, 0
-
-    def next(self, frame: av.VideoFrame) -> int:
-        pts, dts = frame.pts, frame.dts
-        if dts is not None:
-            self._bad_dts += dts <= self._dts
-            self._dts = dts
-        if pts is not None:
-            self._bad_pts += pts <= self._pts
-            self._pts = pts
-        chosen = pts if pts is not None and (dts is None or self._bad_pts <= self._bad_dts) else dts
-        if self._offset and chosen is not None and chosen > self._last:
-            self._offset = 0    # one wrong stamp, and no other recording
-        if chosen is not None:
-            chosen += self._offset
-        if self._last is not None:
-            if chosen is not None and chosen < self._last - _ANEW * self._step:
-                self._offset += self._last + self._step - chosen
-                chosen = self._last + self._step
-            chosen = self._last + self._step if chosen is None else max(chosen, self._last + 1)
-        self._last = chosen or 0
-        return self._last
+def colours_of(frame: av.VideoFrame, height: int) -> Colours:
+    """How the numbers of a frame of a stream of this height (px) mean colours."""
+    matrix = int(frame.colorspace)
+    if matrix not in SWS_MATRIX:
+        matrix = _BT709 if height >= 720 else _BT601
+    full = int(frame.color_range) == FULL or frame.format.name.startswith("yuvj")
+    return Colours(matrix, FULL if full else _LIMITED)
 
 
-def _to_bgr(frame: av.VideoFrame, colours: Colours) -> np.ndarray:
+def to_bgr(frame: av.VideoFrame, colours: Colours) -> np.ndarray:
+    """BGR uint8 (H, W, 3) of a decoded frame, as it came."""
     return frame.reformat(
         format="bgr24", src_colorspace=SWS_MATRIX[colours.matrix], src_color_range=colours.range,
         dst_color_range=FULL, interpolation=SCALING).to_ndarray()
@@ -228,73 +207,112 @@ def reason_of(error: Exception) -> str:
 
 
 class VideoMedium:
-    """A video: its frames keep their times, its sound stays behind unless asked for."""
+    """A video: its frames keep their times, its sound stays behind unless asked for.
+
+    Each track of pictures is a stream of frames of its own.
+    """
 
     steady, withheld = True, 0
 
     def __init__(self, job: Job, part: Path, writing: Writing) -> None:
         self._job, self._part, self._writing = job, part, writing
         self._waiting: list[Any] = []       # sound that came before the first picture
-        self._writer: Any = None
+        self._writers: list[Any] = []       # one for each track, None where it has no picture
         self._behind = Behind("writer")
-        self._written = self._lost_sound = 0
+        self._written = self._lost_after = 0
         self._reader = VideoReader(job.source,
                                    on_sound=self._hear if writing.keep_audio else None)
+        self._readers = [self._reader]
+        main = self._reader.stream.index
+        try:
+            self._readers = [self._reader if index == main else VideoReader(
+                job.source, track=index) for index in self._reader.tracks]
+        except MediaError:
+            self._reader.close()
+            raise
+        self._main = self._readers.index(self._reader)
+        self._empty = 0
         self._streams = streams_of(self._reader)
-        self.total = self._reader.count
+        self.total = sum(reader.count for reader in self._readers)
         self.warnings: list[str] = []
         self.facts: dict[str, Any] = {
             "sound": "encoded again" if self._reader.sound else "none left"}
 
     @property
     def lost(self) -> int:
-        """Packets that could not be decoded."""
-        return self._reader.lost + (self._writer.lost if self._writer else self._lost_sound)
+        """Packets that could not be decoded, and tracks without any picture."""
+        return self._empty + sum(reader.lost for reader in self._readers) + self._lost_sound
+
+    @property
+    def _lost_sound(self) -> int:
+        writer = self._writers[self._main] if self._writers else None
+        return writer.lost if writer is not None else self._lost_after
 
     @property
     def notes(self) -> list[str]:
         """What was lost, in words."""
-        lost = [f"{self.lost} damaged packets of {self._job.source} could not be read; "
-                f"{self._written} frames were written."] if self.lost else []
+        damaged = self.lost - self._empty
+        lost = [f"{damaged} damaged packets of {self._job.source} could not be read; "
+                f"{self._written} frames were written."] if damaged else []
+        if self._empty:
+            lost.append(f"{self._empty} tracks of {self._job.source} gave no picture, nothing of "
+                        "them was written.")
         return lost + [f"{self._job.source}: {sentence}" for sentence in lost_tracks(self._streams)]
 
     def frames(self) -> Iterator[Frame]:
-        """The frames, upright, by rising times."""
-        size: tuple[int, int] | None = None
-        for index, (pixels, pts, frame) in enumerate(self._reader):
-            shape = pixels.shape[1], pixels.shape[0]
-            if self._writer is None:
-                size = shape
-                self._open(size, frame)
-            if shape != size:
-                raise MediaError(f"{self._job.source} changes its size from {size} to {shape} at "
-                                 f"frame {index}; split it there first.")
+        """The frames of all tracks, upright, by rising times."""
+        tracks = Tracks(self._readers)
+        self._open(tracks)
+        sizes = [head and head[0].shape[1::-1] for head in tracks.heads]
+        counts = [0] * len(self._readers)
+        for number, (pixels, pts, frame) in tracks:
+            index, counts[number] = counts[number], counts[number] + 1
+            shape = pixels.shape[1::-1]
+            if shape != sizes[number]:
+                raise MediaError(f"{self._job.source} changes its size from {sizes[number]} to "
+                                 f"{shape} at frame {index}; split it there first.")
             # Time begins with the video, whatever its first stamp; 0 means unknown.
-            stamp = max(1, round(pts * self._reader.time_base * 1_000_000_000))
-            yield Frame(pixels, stamp, index, token=Shown(
-                pts, frame.duration or 0, frame if self._writer.restores else None))
+            stamp = max(1, round(pts * self._readers[number].time_base * 1_000_000_000))
+            yield Frame(pixels, stamp, index, track_name(number, len(self._readers)), (
+                number, Shown(pts, frame.duration or 0,
+                              frame if self._writers[number].restores else None)))
 
-    def _open(self, size: tuple[int, int], frame: av.VideoFrame) -> None:
+    def _open(self, tracks: Tracks) -> None:
         from deid_ros.media.video_writer import VideoWriter
 
-        self._writer = VideoWriter(self._part, suffix=self._job.target.suffix,
-                                   reader=self._reader, size=size, first=frame,
-                                   writing=self._writing)
-        self.facts["codec"] = self._writer.codec
+        if not any(tracks.heads):
+            return
+        first = None
+        for reader, head in zip(self._readers, tracks.heads, strict=True):
+            writer = None
+            if head is None:
+                self._empty += 1
+            else:
+                pixels, _, frame = head
+                writer = VideoWriter(self._part, suffix=self._job.target.suffix, reader=reader,
+                                     size=pixels.shape[1::-1], first=frame,
+                                     writing=self._writing, beside=first)
+                first = first or writer
+                self.warnings += [f"{self._job.source}: {sentence}" for sentence in changes(
+                    reader, self._streams if reader is self._reader else [], frame,
+                    writer.pixel_format, interlaced=writer.interlaced)]
+            self._writers.append(writer)
+        main = self._writers[self._main] or first
+        self.facts["codec"] = main.codec
         self.facts["streams"] = self._streams
-        self.warnings += [f"{self._job.source}: {sentence}" for sentence in changes(
-            self._reader, self._streams, frame, self._writer.pixel_format,
-            interlaced=self._writer.interlaced)]
         for packet in self._waiting:
             self._hear(packet)
         self._waiting.clear()
 
     def _hear(self, packet: Any) -> None:
-        if self._writer is None:
+        if not self._writers:
             self._waiting.append(packet)
             return
+        writer = self._writers[self._main]
+        if writer is None:
+            return      # without its pictures
         with self._explained():
-            self._behind.do(self._writer.copy, packet)
+            self._behind.do(writer.copy, packet)
 
     def take(self, frame: Frame, processed: Processed | None) -> None:
         """Write a frame at its time, or leave it out.
@@ -303,9 +321,10 @@ class VideoMedium:
         these, or at the end.
         """
         if processed is not None:
+            number, shown = frame.token
             with self._explained():
-                self._behind.do(self._writer.write, processed.frame, frame.token,
-                                self._reader.time_base, processed.mask)
+                self._behind.do(self._writers[number].write, processed.frame, shown,
+                                self._readers[number].time_base, processed.mask)
             self._written += 1
 
     def urgent(self) -> None:
@@ -322,8 +341,11 @@ class VideoMedium:
                              "file.")
         with self._explained():
             self._behind.finish()
-            self._writer.close()
-        self._lost_sound, self._writer = self._writer.lost, None
+            # The first one closes the file.
+            for writer in filter(None, reversed(self._writers)):
+                writer.close()
+        self._lost_after = self._lost_sound
+        self._writers = []
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -337,6 +359,7 @@ class VideoMedium:
     def close(self) -> None:
         """Close both files."""
         self._behind.close()
-        if self._writer is not None:
-            self._writer.abandon()
-        self._reader.close()
+        for writer in filter(None, reversed(self._writers)):
+            writer.abandon()
+        for reader in self._readers:
+            reader.close()

@@ -16,8 +16,8 @@ from rosbags.typesys.msg import normalize_msgtype
 
 from deid_ros.errors import FrameError
 
-__all__ = ["Layout", "Pairs", "contents", "is_defined", "is_standard", "layout", "protobuf",
-           "read_json", "type_of"]
+__all__ = ["Layout", "Pairs", "contents", "is_defined", "is_defined_as", "is_standard", "layout",
+           "protobuf", "read_json", "type_of"]
 
 _DEPTH = 40         # of messages in messages
 _DIGITS = 32        # of a number in JSON
@@ -67,6 +67,31 @@ def is_defined(connection: Any, *, ros1: bool) -> bool:
     definition = connection.msgdef
     return form in ("cdr", "ros1", "") and bool(
         _stores(type_of(connection), definition.format, definition.data, form == "ros1"))
+
+
+def is_defined_as(connection: Any, text: str, *, ros1: bool) -> bool:
+    """Whether messages of a connection are laid out as a definition says.
+
+    A connection without any definition counts as one that is.
+
+    Args:
+        text: the definition, in ROS's own words; of other types it names only those of ROS.
+    """
+    form = "ros1" if ros1 else connection.ext.serialization_format
+    if form not in ("cdr", "ros1", ""):
+        return False
+    kind, definition = type_of(connection), connection.msgdef
+    if not definition.data or definition.format is MessageDefinitionFormat.NONE:
+        return True
+    found = _stores(kind, definition.format, definition.data, form == "ros1")
+    known = _stores(kind, MessageDefinitionFormat.MSG, text, form == "ros1")
+    return bool(found and known) and _same(found[0].fielddefs, known[0].fielddefs, kind)
+
+
+def _same(found: Any, known: Any, kind: str) -> bool:
+    """Whether two stores define a type in the same way, and those in it."""
+    fields = known[kind][1]
+    return found[kind][1] == fields and all(_same(found, known, name) for name in _names(fields))
 
 
 def contents(data: bytes, connection: Any, *, ros1: bool) -> Any:

@@ -16,13 +16,13 @@ import numpy as np
 from deid_ros.errors import FrameError
 from deid_ros.messages import covered_data, decode, encode_like, is_plain, kind_of, to_bgr
 
-__all__ = ["COMPRESSED", "RAW", "BagImage", "image_in"]
+__all__ = ["COMPRESSED", "PADDING", "RAW", "BagImage", "Reader", "image_in"]
 
 RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-_PADDING = 8     # bytes that may follow the last field
+PADDING = 8     # bytes that may follow the last field
 
 
-class _Reader:
+class Reader:
     """Takes one field after another from a serialised message."""
 
     def __init__(self, raw: bytes, ros1: bool) -> None:
@@ -36,7 +36,7 @@ class _Reader:
             self.order, self.base, self.at = "<" if raw[1] else ">", 4, 4
 
     def number(self, kind: str = "I") -> int:
-        """An unsigned number of 1 (B), 4 (I) bytes, or a signed one (i)."""
+        """An unsigned number of 1 (B), 4 (I), 8 (Q) bytes, or a signed one (i)."""
         size = struct.calcsize(kind)
         if not self.ros1:
             self.at += (self.base - self.at) % size
@@ -63,9 +63,13 @@ class _Reader:
         """Read a ``std_msgs/Header``; its stamp (ns) and its frame."""
         if self.ros1:
             self.number()                       # seq
-        seconds = self.number("I" if self.ros1 else "i")
-        stamp = seconds * 1_000_000_000 + self.number()
+        stamp = self.time()
         return stamp, self.text()
+
+    def time(self) -> int:
+        """Read a ``builtin_interfaces/Time`` (ns)."""
+        seconds = self.number("I" if self.ros1 else "i")
+        return seconds * 1_000_000_000 + self.number()
 
 
 @dataclass(slots=True)
@@ -139,7 +143,7 @@ def image_in(raw: bytes, msgtype: str, *, ros1: bool) -> BagImage:
     Raises:
         FrameError: it is not laid out as such a message.
     """
-    reader = _Reader(raw, ros1)
+    reader = Reader(raw, ros1)
     stamp, frame = reader.header()
     fields: dict[str, Any] = {}
     if msgtype in (RAW, RAW.replace("/msg/", "/")):
@@ -150,7 +154,7 @@ def image_in(raw: bytes, msgtype: str, *, ros1: bool) -> BagImage:
     size = reader.number()
     length = reader.at - 4
     start, end = reader.block(size)
-    if len(raw) - end >= _PADDING or any(raw[end:]):
+    if len(raw) - end >= PADDING or any(raw[end:]):
         raise FrameError(f"An image message is followed by {len(raw) - end} bytes that no field "
                          "explains; it is not handed on.")
     return BagImage(raw, stamp, frame, reader.order, length, start, end, **fields)

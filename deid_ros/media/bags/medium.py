@@ -14,15 +14,16 @@ from rosbags.rosbag2 import WriterError as WriterError2
 
 from deid_ros.errors import FrameError, MediaError
 from deid_ros.media.bags.bag import Bag
-from deid_ros.media.bags.contents import type_of
-from deid_ros.media.bags.fields import COMPRESSED, RAW, BagImage
+from deid_ros.media.bags.fields import BagImage
 from deid_ros.media.bags.scan import Scan, zstd
 from deid_ros.media.bags.signs import shown
-from deid_ros.media.bags.verdicts import Decision, Verdicts
+from deid_ros.media.bags.verdicts import Decision, Verdicts, shows_pictures
+from deid_ros.media.bags.video import Decoded, VideoPicture
+from deid_ros.media.bags.video_topics import VideoOutput, VideoTopics
 from deid_ros.media.bags.writer import BagWriter
 from deid_ros.media.files import Job
 from deid_ros.media.medium import Frame, Writing
-from deid_ros.media.topics import DROP
+from deid_ros.media.topics import DROP, TopicPlan
 from deid_ros.pipeline import Processed
 
 __all__ = ["BagMedium"]
@@ -30,11 +31,14 @@ __all__ = ["BagMedium"]
 # Bytes of messages and frames that wait, at most, for faces found later.
 _MEMORY = 300e6
 _SENTENCES = 3      # about messages of one topic; the rest is counted
+_DECODED = 1.5      # of its pixels: the numbers that a picture of a video was decoded to
+# Who has what a message waits for.
+_DECODER, _STAGES, _ENCODER = "decoder", "stages", "encoder"
 
 
 @dataclass(slots=True)
 class _Entry:
-    """A message in the queue; ``data`` None: its frame is on its way."""
+    """A message in the queue; ``data`` None: its frame is on its way, ``waits`` where."""
 
     number: int                       # of the file
     connection: int
@@ -42,9 +46,20 @@ class _Entry:
     size: int
     data: bytes | None
     topic: str
+    msgtype: str
     name: str                         # the topic in the output
     image: BagImage | None = None
-    settled: bool = True
+    video: Decoded | None = None
+    waits: str = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether it can leave, or is left out."""
+        return not self.waits
+
+    def settle(self, data: bytes | None) -> None:
+        """Its new bytes are there; None: it is left out."""
+        self.data, self.image, self.video, self.waits = data, None, None, ""
 
 
 class BagMedium:
@@ -71,6 +86,8 @@ class BagMedium:
         self.withheld, self.lost = 0, self._bag.lost
         self.notes: list[str] = [f"{job.source}: {note}." for note in self._bag.notes]
         self.warnings: list[str] = []
+        self._videos, self._crf = VideoTopics(gaps=self._bag.gaps), writing.crf
+        self._outputs: dict[tuple[str, str], VideoOutput] = {}      # by name and type
         self._first: Scan | None = None
         self.total = self._expect()
 
@@ -83,7 +100,7 @@ class BagMedium:
                 raise
             return 0
         topics = {about.topic for about in self._first.connections
-                  if self._verdicts.wanted(about) and type_of(about) in (RAW, COMPRESSED)}
+                  if self._verdicts.wanted(about) and shows_pictures(about)}
         return sum(self._bag.count(topic, self._first) for topic in topics)
 
     @property
@@ -93,9 +110,14 @@ class BagMedium:
             {"topic": shown(plan.topic), "type": shown(plan.msgtype), "modality": plan.modality,
              "action": plan.action, "output": None if plan.action == DROP else shown(plan.name),
              "messages": self._written[plan.topic], "left_out": plan.dropped,
-             **({"reason": plan.reason} if plan.reason else {})}
+             **({"reason": plan.reason} if plan.reason else {}),
+             **self._codecs(plan)}
             for plan in self._verdicts.plans()],
             "beside_topics": [f"{kind} '{shown(name)}' is dropped" for kind, name in self._extras]}
+
+    def _codecs(self, plan: TopicPlan) -> dict[str, Any]:
+        output = self._outputs.get((plan.name, plan.msgtype))
+        return {"codecs": dict(output.codecs)} if output else {}
 
     def frames(self) -> Iterator[Frame]:
         """The images of all topics that are to be made anonymous."""
@@ -106,12 +128,14 @@ class BagMedium:
                 except MediaError as error:
                     self._lose(f"{error}", self._bag.expected(path.name))
                     self._writer.begin(path.name, "")
+                    yield from self._decoded(self._videos.gap())
                     continue
                 self._first = None
                 try:
                     yield from self._file(number, path.name, scan)
                 finally:
                     scan.close()
+            yield from self._decoded(self._videos.flush())
         finally:
             self._tell()
 
@@ -126,13 +150,24 @@ class BagMedium:
                 self._lose(f"a message of no topic at {stamp} ns is left out.", 1)
                 continue
             met.add(connection)
+            yield from self._decoded(self._videos.watch(scan, stamp))
             try:
                 data = self._bag.unpacked(data)
             except zstd.ZstdError as error:
+                yield from self._decoded(self._videos.missed(about))
                 self._verdicts.damaged(about, str(error))
                 self._refuse(about, stamp, str(error))
                 continue
             decision = self._verdicts.decide(about, data)
+            if decision.video is not None:
+                name = self._declare(number, about)
+                entry = _Entry(number, about.id, stamp, len(data), None, about.topic,
+                               about.msgtype, name, waits=_DECODER)
+                self._add(entry)
+                yield from self._decoded(self._videos.push(about, stamp, decision.video, entry))
+                yield from self._hurry()
+                continue
+            yield from self._decoded(self._videos.missed(about))
             pixels = None
             if decision.image is not None:
                 try:
@@ -144,6 +179,7 @@ class BagMedium:
                     self._refuse(about, stamp, decision.reason)
                 continue
             yield from self._hand_on(number, about, stamp, data, decision, pixels)
+            yield from self._hurry()
         for about in scan.connections:
             # A topic without messages is a topic too.
             if about.id not in met and about.msgtype and self._verdicts.may_declare(about):
@@ -156,14 +192,34 @@ class BagMedium:
         """Queue a message; an image is yielded to be covered."""
         name = self._declare(number, about)
         if pixels is None or decision.image is None:
-            self._add(_Entry(number, about.id, stamp, len(data), data, about.topic, name))
+            self._add(_Entry(number, about.id, stamp, len(data), data, about.topic,
+                             about.msgtype, name))
             return
-        entry = _Entry(number, about.id, stamp, len(data) + pixels.nbytes, None, about.topic, name,
-                       decision.image, settled=False)
+        entry = _Entry(number, about.id, stamp, len(data) + pixels.nbytes, None, about.topic,
+                       about.msgtype, name, decision.image, waits=_STAGES)
         self._add(entry)
         index = self._indices[name]
         self._indices[name] += 1
         yield Frame(pixels, decision.image.stamp_ns or stamp, index, name, entry)
+
+    def _decoded(self, results: Iterator[tuple[Any, Decoded]]) -> Iterator[Frame]:
+        """Pictures of videos are yielded to be covered; packets without one are left out."""
+        for about, decoded in results:
+            entry: _Entry = decoded.place
+            if not isinstance(decoded.found, VideoPicture):
+                entry.settle(None)
+                self._verdicts.withhold(about, decoded.found)
+                self._refuse(about, entry.stamp, decoded.found)
+                self._drain()
+                continue
+            entry.video, entry.waits = decoded, _STAGES
+            pixels = decoded.found.pixels
+            more = int(pixels.nbytes * (1 + _DECODED))
+            entry.size += more
+            self._bytes += more
+            index = self._indices[entry.name]
+            self._indices[entry.name] += 1
+            yield Frame(pixels, decoded.message.stamp_ns or entry.stamp, index, entry.name, entry)
 
     def _declare(self, number: int, about: Any) -> str:
         """The topic's name in the output, which is made known to the writer once a file."""
@@ -175,7 +231,7 @@ class BagMedium:
 
     def _refuse(self, about: Any, stamp: int, reason: str) -> None:
         """A message is left out; of images it is a frame that is withheld."""
-        picture = type_of(about) in (RAW, COMPRESSED)
+        picture = shows_pictures(about)
         self.withheld += picture
         if picture and self._refused[about.topic] < _SENTENCES:
             self._lose(f"a message of {shown(about.topic)} at {stamp} ns is left out: {reason}", 1,
@@ -229,18 +285,46 @@ class BagMedium:
     def take(self, frame: Frame, processed: Processed | None) -> None:
         """Put the covered pixels into the message; without them it is left out."""
         entry: _Entry = frame.token
-        entry.settled = True
-        if processed is not None and entry.image is not None:
-            entry.data = entry.image.covered(processed.frame, processed.mask)
-        entry.image = None
+        if entry.video is not None:
+            self._encode(entry, entry.video, processed)
+        elif processed is not None and entry.image is not None:
+            entry.settle(entry.image.covered(processed.frame, processed.mask))
+        else:
+            entry.settle(None)
         self._drain()
+
+    def _encode(self, entry: _Entry, decoded: Decoded, processed: Processed | None) -> None:
+        output = self._outputs.setdefault((entry.name, entry.msgtype), VideoOutput(
+            shown(entry.topic), crf=self._crf))
+        if processed is None:
+            output.skip(decoded)
+            entry.settle(None)
+            return
+        entry.waits = _ENCODER
+        known = len(output.codecs)
+        for ready, data in output.cover(decoded, processed):
+            ready.settle(data)
+        if len(output.codecs) > known:
+            before, after = list(output.codecs.items())[-1]
+            if before != after:
+                self.warnings.append(f"{self._job.source}: {shown(entry.topic)} was {before} and "
+                                     f"becomes {after}, since there is no encoder for it.")
 
     def urgent(self) -> tuple[str] | None:
         """The topic whose frame all others wait for, when they are too many."""
-        if self._bytes > _MEMORY and self._queue and not self._queue[0].settled:
+        while self._bytes > _MEMORY and self._queue and not self._queue[0].settled:
             head = self._queue[0]
-            return (head.name,)
+            if head.waits != _ENCODER:
+                return (head.name,) if head.waits == _STAGES else None
+            for ready, data in self._outputs[head.name, head.msgtype].finish():
+                ready.settle(data)
+            self._drain()
         return None
+
+    def _hurry(self) -> Iterator[Frame]:
+        """Have what a decoder holds back, when too much waits for it."""
+        if self._bytes > _MEMORY and self._queue and self._queue[0].waits == _DECODER:
+            yield from self._decoded(self._videos.drain(self._queue[0]))
 
     def _drain(self) -> None:
         try:
@@ -263,6 +347,13 @@ class BagMedium:
         Raises:
             MediaError: nothing could be read at all.
         """
+        for output in self._outputs.values():
+            for ready, data in output.finish():
+                ready.settle(data)
+        for entry in self._queue:
+            if entry.waits:     # of a packet that gave no picture up to where reading ended
+                entry.settle(None)
+        self._drain()
         if not self._written and self.lost:
             raise MediaError(f"{self._job.source} gave no message that could be written; check "
                              "it.")

@@ -40,12 +40,13 @@ from deid_ros.media.bags.tally import (
     PLAIN_DATA,
     SOUND,
     UNKNOWN,
+    VIDEO,
     Tally,
     Verdict,
 )
 
-__all__ = ["BIOMETRIC", "GEOMETRY", "PICTURE", "PLAIN_DATA", "SOUND", "UNKNOWN", "Verdict",
-           "judge", "judge_values"]
+__all__ = ["BIOMETRIC", "GEOMETRY", "PICTURE", "PLAIN_DATA", "SOUND", "UNKNOWN", "VIDEO",
+           "Verdict", "judge", "judge_values"]
 
 _PLAIN = Verdict(PLAIN_DATA)
 

@@ -12,9 +12,10 @@ from deid_ros.media.bags.numbers import NUMBERS, array_of, is_small, small_in, s
 from deid_ros.media.bags.signs import RULE, packed_in
 
 __all__ = ["BIOMETRIC", "GEOMETRY", "LIMITS", "Limits", "PICTURE", "PLAIN_DATA", "SOUND", "Tally",
-           "UNKNOWN", "Verdict"]
+           "UNKNOWN", "VIDEO", "Verdict"]
 
-PICTURE, GEOMETRY, SOUND, BIOMETRIC = "picture", "depth or geometry", "sound", "biometric"
+PICTURE, VIDEO, GEOMETRY = "picture", "video", "depth or geometry"
+SOUND, BIOMETRIC = "sound", "biometric"
 UNKNOWN, PLAIN_DATA = "unknown bulk", "structured data"
 
 

@@ -11,13 +11,21 @@ from deid_ros.errors import FrameError
 from deid_ros.media.bags.contents import type_of
 from deid_ros.media.bags.definitions import definition_sign
 from deid_ros.media.bags.fields import COMPRESSED, RAW, BagImage, image_in
-from deid_ros.media.bags.modalities import GEOMETRY, PICTURE, PLAIN_DATA, UNKNOWN, judge
+from deid_ros.media.bags.modalities import (
+    GEOMETRY,
+    PICTURE,
+    PLAIN_DATA,
+    UNKNOWN,
+    VIDEO,
+    judge,
+)
+from deid_ros.media.bags.packets import VIDEOS, VideoMessage, is_known, video_in
 from deid_ros.media.bags.signs import name_sign, quoted
 from deid_ros.media.topics import COPY, DROP, PROCESS, TopicPlan, TopicWishes
 from deid_ros.messages import size_of
 from deid_ros.messages.raw import checked
 
-__all__ = ["Decision", "Verdicts"]
+__all__ = ["Decision", "Verdicts", "shows_pictures"]
 
 # Encodings of distances (REP 118), and grey ones, which only a topic's name calls so.
 _DISTANCES = ("16UC1", "16SC1", "32FC1", "32SC1", "64FC1")
@@ -27,11 +35,18 @@ _DEPTH = frozenset(("depth", "disparity", "tof"))
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of one message: ``action``, the image where it is one, the reason."""
+    """What becomes of one message: ``action``, the image or the packet of a video where it is
+    one, the reason."""
 
     action: str
     image: BagImage | None = None
     reason: str = ""
+    video: VideoMessage | None = None
+
+
+def shows_pictures(connection: Any) -> bool:
+    """Whether a topic has pictures to be covered, by its type."""
+    return type_of(connection) in (RAW, COMPRESSED, *VIDEOS)
 
 
 @dataclass(slots=True)
@@ -70,7 +85,7 @@ class Verdicts:
         if connection.topic in self._wishes.drop:
             return False
         chosen = self._wishes.image_topics
-        return not (type_of(connection) in (RAW, COMPRESSED) and chosen
+        return not (shows_pictures(connection) and chosen
                     and connection.topic not in {*chosen, *self._wishes.keep_unprocessed})
 
     def decide(self, connection: Any, data: bytes) -> Decision:
@@ -86,6 +101,8 @@ class Verdicts:
             return self._no(topic, UNKNOWN, sign)
         if type_of(connection) in (RAW, COMPRESSED):
             return self._image(topic, connection, data)
+        if type_of(connection) in VIDEOS:
+            return self._video(topic, connection, data)
         verdict = judge(data, connection, ros1=self._ros1)
         if verdict.plain:
             topic.modalities[PLAIN_DATA] += 1
@@ -124,6 +141,29 @@ class Verdicts:
         topic.modalities[PICTURE] += 1
         topic.processed += 1
         return Decision(PROCESS, image)
+
+    def _video(self, topic: _Topic, connection: Any, data: bytes) -> Decision:
+        ros1 = self.is_ros1(connection)
+        if not is_known(connection, ros1=ros1):
+            return self._no(topic, VIDEO, f"it is not defined as {type_of(connection)} is known")
+        try:
+            video = video_in(data, type_of(connection), ros1=ros1)
+        except FrameError as error:
+            return self._no(topic, VIDEO, str(error))
+        topic.modalities[VIDEO] += 1
+        topic.processed += 1
+        return Decision(PROCESS, video=video)
+
+    def withhold(self, connection: Any, reason: str) -> None:
+        """A packet of a video that was accepted gives no picture to be covered.
+
+        It is never copied, also where the topic is to be kept: nobody could read it behind
+        packets that were encoded anew.
+        """
+        topic = self._topics[connection.topic, connection.msgtype]
+        topic.processed -= 1
+        topic.dropped += 1
+        topic.reasons[quoted(reason)] += 1
 
     def refuse(self, connection: Any, reason: str) -> Decision:
         """A picture that was accepted cannot be decoded after all."""
@@ -178,7 +218,7 @@ class Verdicts:
 
     def _plan(self, topic: _Topic) -> TopicPlan:
         about = topic.connection
-        images = type_of(about) in (RAW, COMPRESSED)
+        images = shows_pictures(about)
         modality = ", ".join(name for name, _ in topic.modalities.most_common())
         action = PROCESS if images else COPY
         dropped, reason = topic.dropped, ""
