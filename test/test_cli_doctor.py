@@ -97,7 +97,7 @@ def test_the_camera_is_looked_for(tmp_path):
             for topic, state, words in (
                     ("/front/image_raw", "ok", "1 publish"),
                     ("/frnt/image_raw", "note", "similar topics: /front/image_raw")):
-                _, found = examined(tmp_path, "--seconds", "6" if state == "ok" else "2",
+                _, found = examined(tmp_path, "--seconds", "30" if state == "ok" else "8",
                                     "--image-topic", topic, ROS_DOMAIN_ID=str(DOMAIN))
                 assert found["camera"]["state"] == state, found["camera"]
                 assert words in found["camera"]["text"] and "_secret" not in found["camera"]["text"]
