@@ -258,7 +258,9 @@ def test_it_ends_cleanly_in_every_phase(tmp_path, words, seconds):
     """While it imports, loads, runs: no traceback, and nobody is left behind."""
     process = subprocess.Popen(command("--source", "astronaut", *words), cwd=tmp_path,
                                env=environment(), text=True, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, start_new_session=True)
+                               stderr=subprocess.PIPE, start_new_session=True,
+                               # Ignored where these tests run in the background.
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     try:
         wait_until_it_imports(process.pid)
         time.sleep(seconds)
