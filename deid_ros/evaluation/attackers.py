@@ -64,7 +64,7 @@ class DlibAttacker:
     threshold = 0.6
     recogniser = True
     independent = False
-    note = ("in no loss, but the gallery is matched, and surrogates are chosen and vetted, by its "
+    note = ("in no loss, but the gallery is matched, and surrogates are chosen, by its "
             "descriptors")
 
     def __init__(self, observer: Observer) -> None:
