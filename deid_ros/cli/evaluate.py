@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,15 +192,7 @@ def run(args: argparse.Namespace) -> int:
         found["settings"]["parrot"] = args.parrot
     if reporting:
         reporting.finish(result, found, people)
-    content = json.dumps(found, indent=2, allow_nan=False) + "\n"
-    if args.json == "-":
-        print(content, end="")
-        return 0
-    print(as_table(result))
-    if target is not None:
-        target.write_text(content, encoding="utf-8")
-        print(f"\n{target} written")
-    return 0
+    return _deliver(args, target, found, as_table(result))
 
 
 def attackers_of(args: argparse.Namespace, otherwise: Sequence[str]) -> list[str]:
@@ -230,11 +222,17 @@ def _print_leaks(args: argparse.Namespace, people: Sequence[Any]) -> int:
 
     target = _target(args.json)
     found = leaks_of(args, people)
-    content = json.dumps({"leaks": found}, indent=2, allow_nan=False) + "\n"
+    return _deliver(args, target, {"leaks": found}, as_markdown(found))
+
+
+def _deliver(args: argparse.Namespace, target: Path | None, found: Mapping[str, Any],
+             table: str) -> int:
+    """Print the table, or the JSON in its place, and write the JSON where it was asked for."""
+    content = json.dumps(found, indent=2, allow_nan=False) + "\n"
     if args.json == "-":
         print(content, end="")
         return 0
-    print(as_markdown(found))
+    print(table)
     if target is not None:
         target.write_text(content, encoding="utf-8")
         print(f"{target} written", file=sys.stderr)

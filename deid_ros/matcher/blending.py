@@ -107,8 +107,8 @@ class Pool:
         Args:
             embedding: (D,) of the face.
             rng: draws the sex where it is not kept, in proportion to the gallery.
-            distances: (n,) of the face to everybody: without ``rng`` the sex of the
-                nearest is taken where sex is not kept.
+            distances: (n,) cosine distances of the face to everybody: where sex is not kept
+                and nothing is drawn, the sex of the nearest.
         """
         row = np.asarray(embedding)[None]
         place = tuple(int(np.searchsorted(bands.seen, self.traits.read(name, row)[0], side="right"))
@@ -119,8 +119,9 @@ class Pool:
              distances: np.ndarray | None) -> str:
         if self._keep_sex:
             return str(self.traits.sexes(row)[0])
-        if rng is not None or distances is None:
-            return self.random_sex(rng or np.random.default_rng(0))
+        if rng is not None:
+            return self.random_sex(rng)
+        assert distances is not None
         return min(self._sexes, key=lambda sex: distances[self._sexes[sex]].min())
 
     def random_sex(self, rng: np.random.Generator) -> str:

@@ -13,8 +13,7 @@ from deid_ros.generator.face_space import (
     FaceSpace,
     window,
 )
-from deid_ros.training.light import even_light
-from deid_ros.training.textures import OWN_COMPLEXION, TrainingSet
+from deid_ros.training.textures import OWN_COMPLEXION, TrainingSet, see_face
 
 __all__ = ["codes_of", "encode", "fit_face_space", "mirrored"]
 
@@ -144,16 +143,11 @@ def encode(space: FaceSpace, frame: np.ndarray, mesh: np.ndarray, sex: str
         float32 (code_size,); float32 (468, 3) in model units, mean expression; the
         individual typology angle in degrees (``matcher.traits.COMPLEXION``).
     """
-    pose = geometry.fit_pose(mesh)
-    texture = atlas.unwrap(frame, mesh)
-    level, _, yellow = skin.mean_skin(texture) * (100 / 255, 1, 1) - (0, 128, 128)
-    valid = skin.valid_texels(texture, mesh)
-    texture = even_light(texture, valid, shaved=sex == "M")
+    level, _, yellow = skin.mean_skin(atlas.unwrap(frame, mesh)) * (100 / 255, 1, 1) - (0, 128, 128)
+    texture, valid, shape, expression = see_face(frame, mesh, sex)
     texture = skin.tint(texture, (space.own_tone - 1) * (skin.mean_skin(texture) - space.tone))
-    expression = geometry.measure_expression(mesh, pose)
     if expression[0] < skin.MOUTH_CLOSED:  # as in training
         texture, valid = skin.darken_mouth(texture), valid | skin.regions()["mouth"]
-    shape = geometry.frontalise(mesh, pose)
     code = space.project(texture, shape, expression, valid)
     return (code, geometry.apply_expression(shape, space.expression_mean).astype(np.float32),
             float(np.degrees(np.arctan2(level - 50, yellow))))

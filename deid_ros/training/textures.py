@@ -22,7 +22,8 @@ from deid_ros.errors import TrainingError
 from deid_ros.generator import atlas, skin
 from deid_ros.training.light import even_light
 
-__all__ = ["OWN_COMPLEXION", "Person", "TrainingSet", "complete", "load_portraits", "read_people"]
+__all__ = ["OWN_COMPLEXION", "Person", "SeenFace", "TrainingSet", "complete", "load_portraits",
+           "read_people", "see_face"]
 
 _HINDRANCES = ("glasses", "beard", "grey", "occluded")
 _IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
@@ -120,6 +121,29 @@ def _rows(path: Path, columns: set[str]) -> list[dict[str, str]]:
         raise TrainingError(f"{path} cannot be read ({error.strerror}).") from error
 
 
+class SeenFace(NamedTuple):
+    """A face of a photograph: ``texture`` BGR uint8 (384, 384, 3) in even light; ``valid``
+    bool (384, 384), what was seen of it; ``shape`` float (468, 3) in model units with its
+    ``expression`` float32 (7,)."""
+
+    texture: np.ndarray
+    valid: np.ndarray
+    shape: np.ndarray
+    expression: np.ndarray
+
+
+def see_face(image: np.ndarray, mesh: np.ndarray, sex: str) -> SeenFace:
+    """Take a face off a photograph, BGR uint8 (H, W, 3), by its mesh (468, 3) in px.
+
+    A man's ('M') chin is drawn shaved.
+    """
+    pose = geometry.fit_pose(mesh)
+    texture = atlas.unwrap(image, mesh)
+    valid = skin.valid_texels(texture, mesh)
+    return SeenFace(even_light(texture, valid, shaved=sex == "M"), valid,
+                    geometry.frontalise(mesh, pose), geometry.measure_expression(mesh, pose))
+
+
 def load_portraits(people: list[Person]) -> TrainingSet:
     """Locate, unwrap and complete every plain portrait of ``read_people``."""
     from deid_ros.detector.mesh import FaceMesh
@@ -134,16 +158,14 @@ def load_portraits(people: list[Person]) -> TrainingSet:
             tqdm.write(f"{person.path}: no face found, left out")
             continue
         mesh = mesher.locate(image, found[:1])[0][0]
-        pose = geometry.fit_pose(mesh)
-        texture = atlas.unwrap(image, mesh)
-        seen = skin.valid_texels(texture, mesh)
+        face = see_face(image, mesh, person.sex)
         ids.append(person.id)
         sexes.append(person.sex)
         sources.append(person.source)
-        textures.append(even_light(texture, seen, shaved=person.sex == "M"))
-        valid.append(seen)
-        shapes.append(geometry.frontalise(mesh, pose))
-        expressions.append(geometry.measure_expression(mesh, pose))
+        textures.append(face.texture)
+        valid.append(face.valid)
+        shapes.append(face.shape)
+        expressions.append(face.expression)
     if len(ids) < 2:
         raise TrainingError(f"{len(ids)} usable portraits are too few to learn from; "
                             "give at least two plain faces.")
