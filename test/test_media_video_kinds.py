@@ -32,6 +32,15 @@ def picture(index: int = 0) -> np.ndarray:
     return np.stack(planes, axis=-1).astype(np.uint8)
 
 
+def mux_pictures(container: av.container.OutputContainer, video: av.VideoStream) -> None:
+    """Write 25 pictures, a second of them, as the stream ``video`` of a container."""
+    for i in range(25):
+        frame = av.VideoFrame.from_ndarray(picture(i), format="bgr24").reformat(format="yuv420p")
+        frame.pts = i
+        container.mux(video.encode(frame))
+    container.mux(video.encode(None))
+
+
 def add(container, times, *, codec="libx264", form="yuv420p", aspect=None, base=Fraction(1, 1000),
         colours=None, last=None, options=None):
     """One track with frames at these times (in ``base``), the last of them for so long."""
@@ -280,12 +289,7 @@ def test_sound_that_is_kept_is_nothing_but_sound(tmp_path, codec, suffix):
         for part in av.AudioResampler(form, "mono", rate).resample(whole):
             container.mux(sound.encode(part))
         container.mux(sound.encode(None))
-        for i in range(25):
-            frame = av.VideoFrame.from_ndarray(picture(i), format="bgr24").reformat(
-                format="yuv420p")
-            frame.pts = i
-            container.mux(video.encode(frame))
-        container.mux(video.encode(None))
+        mux_pictures(container, video)
     assert CANARY in source.read_bytes()
     outcome, target = run(source, keep_audio=True)
     assert outcome.faultless and CANARY not in target.read_bytes()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sample_faces import FakeFinder
-from test_media_video_kinds import SIZE, clip, frames_of, picture, run, turned
+from test_media_video_kinds import SIZE, clip, frames_of, mux_pictures, picture, run, turned
 
 from deid_ros.config import defaults
 from deid_ros.faces import empty_faces
@@ -125,12 +125,7 @@ def with_sound(path, codec, layout, form=None):
         for part in av.AudioResampler(wanted, layout, rate).resample(whole):
             container.mux(sound.encode(part))
         container.mux(sound.encode(None))
-        for i in range(25):
-            frame = av.VideoFrame.from_ndarray(picture(i), format="bgr24").reformat(
-                format="yuv420p")
-            frame.pts = i
-            container.mux(video.encode(frame))
-        container.mux(video.encode(None))
+        mux_pictures(container, video)
     return path
 
 
