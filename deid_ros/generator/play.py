@@ -58,7 +58,7 @@ class _Network(Protocol):
     space: FaceSpace
 
     def texture(self, code: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        """BGR uint8 (256, 256, 3)."""
+        """BGR uint8 (384, 384, 3)."""
         ...
 
 
