@@ -25,16 +25,16 @@ from deid_ros.generator.surrogate import alpha_texture
 __all__ = ["ANGLES", "EXPRESSIONS", "LIMITS", "Look", "Studio", "at_times", "expression_of",
            "orientation_of", "stroll"]
 
+_CALM = {name: float(number) for name, number in zip(EXPRESSION[:3], geometry.CALM[:3])}
+
 #: Expressions by name: numbers of ``faces.EXPRESSION``; what is not named is as in
 #: the mean of the portraits, which smile a little.
 EXPRESSIONS: dict[str, dict[str, float]] = {
-    "neutral": {"mouth_open": 0.0, "mouth_width": 0.65, "smile": 0.03},
+    "neutral": _CALM,
     "smile": {"mouth_open": 0.12, "mouth_width": 0.79, "smile": 0.09},
     "open": {"mouth_open": 0.2, "mouth_width": 0.68, "smile": 0.035},
-    "closed_eyes": {"mouth_open": 0.0, "mouth_width": 0.65, "smile": 0.03,
-                    "eye_left": 0.008, "eye_right": 0.008},
-    "raised_brows": {"mouth_open": 0.0, "mouth_width": 0.65, "smile": 0.03,
-                     "brow_left": 0.275, "brow_right": 0.275},
+    "closed_eyes": {**_CALM, "eye_left": 0.008, "eye_right": 0.008},
+    "raised_brows": {**_CALM, "brow_left": 0.275, "brow_right": 0.275},
     "mean": {},
 }
 
